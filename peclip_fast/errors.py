@@ -1,0 +1,9 @@
+"""The one error for what a user gave us."""
+
+
+class InputError(ValueError):
+    """Something the user gave can't be used: a file, a list line, a tensor, an option.
+
+    The message is one line that names the thing and says what was expected. The commands print it
+    as ``error: <message>`` and exit with code 2; everything else that is raised is a bug of ours.
+    """

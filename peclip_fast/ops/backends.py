@@ -1,0 +1,215 @@
+"""Which backend runs an operator, and why the others don't.
+
+Each operator module declares here the kernels it has besides its plain-PyTorch reference, with the
+devices, dtypes and sizes they take. A backend asked for by name runs or raises; only ``auto``
+chooses, and it chooses from what is declared, installed and verified.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from peclip_fast.errors import InputError
+
+BACKENDS = ("auto", "reference", "cpu", "triton", "cuda")
+
+# What `auto` tries on each device type, best first. `reference` runs wherever PyTorch does.
+PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "reference")}
+
+# The (operator, backend) pairs that passed the whole test grid on the hardware they are meant for
+# and were faster there than the reference. `auto` takes no others; they run when named.
+# No GPU kernel has been on a real GPU yet, so no ("...", "triton") or ("...", "cuda") stands here.
+VERIFIED: set[tuple[str, str]] = set()
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What one backend of one operator can run; each (least, most) is inclusive."""
+
+    devices: tuple[str, ...]
+    missing: Callable[[], str | None]
+    """What this installation lacks to run it, or None. Asked once per choice."""
+    dtypes: tuple[torch.dtype, ...] = FLOATS
+    width: tuple[int, int] = (1, 2**31 - 1)
+    hidden: tuple[int, int] = (1, 2**31 - 1)
+    frames: tuple[int, int] = (0, 2**31 - 1)
+    capability: tuple[int, int] = (7, 5)
+
+
+_kernels: dict[tuple[str, str], Kernel] = {}
+
+
+def declare(op: str, backend: str, kernel: Kernel) -> None:
+    """Say that `op` has a kernel in `backend`. Called once, by the operator's module."""
+    _kernels[op, backend] = kernel
+
+
+@functools.cache
+def extension_missing() -> str | None:
+    """Why ``peclip_fast._C`` can't be used, or None."""
+    try:
+        import peclip_fast._C  # noqa: F401
+    except ImportError as error:
+        return f"the extension peclip_fast._C is not built or does not load ({error})"
+    return None
+
+
+@functools.cache
+def cuda_missing() -> str | None:
+    """Why the CUDA kernels of ``peclip_fast._C`` can't be used, or None."""
+    if reason := extension_missing():
+        return reason
+    from peclip_fast import _C
+
+    if not _C.cuda_architectures:  # the tuple of architectures it was compiled for, such as (75, 90)
+        return "the extension peclip_fast._C was built without CUDA"
+    return gpu_missing()
+
+
+@functools.cache
+def triton_missing() -> str | None:
+    """Why Triton kernels can't be used, or None. TRITON_INTERPRET=1 stands in for a GPU."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return None if interpreting() else gpu_missing()
+
+
+@functools.cache
+def gpu_missing() -> str | None:
+    if torch.cuda.is_available():
+        return None
+    return "torch sees no CUDA GPU" if torch.version.cuda else "this torch is built without CUDA"
+
+
+def interpreting() -> bool:
+    """Whether Triton runs its kernels in its interpreter, on CPU tensors as well."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def why_not(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    hidden: int,
+    frames: int = 0,
+) -> str | None:
+    """Why `backend` can't run `op` on tensors of this device, dtype and size, or None if it can."""
+    if backend == "reference":
+        return None
+    kernel = _kernels.get((op, backend))
+    if kernel is None:
+        return f"{op} has no {backend} kernel"
+    if reason := kernel.missing():
+        return reason
+    if device.type not in kernel.devices and not (backend == "triton" and interpreting()):
+        extra = ", or on cpu with TRITON_INTERPRET=1" if backend == "triton" else ""
+        return f"it runs on {' or '.join(kernel.devices)} tensors{extra}, not {device.type}"
+    if dtype not in kernel.dtypes:
+        names = ", ".join(str(known).removeprefix("torch.") for known in kernel.dtypes)
+        return f"it takes {names}, not {str(dtype).removeprefix('torch.')}"
+    for name, value, (least, most) in (
+        ("width D", width, kernel.width),
+        ("hidden width h", hidden, kernel.hidden),
+        ("number of frames T", frames, kernel.frames),
+    ):
+        if not least <= value <= most:
+            return f"it takes a {name} from {least} to {most}, not {value}"
+    if device.type == "cuda":
+        found = torch.cuda.get_device_capability(device)
+        if found < kernel.capability:
+            needed, has = ("{}.{}".format(*pair) for pair in (kernel.capability, found))
+            return f"it needs compute capability {needed}, this GPU has {has}"
+    return None
+
+
+def _why_not_auto(op: str, backend: str, *call: object) -> str | None:
+    if backend != "reference" and (op, backend) in _kernels and (op, backend) not in VERIFIED:
+        where = "this CPU" if backend == "cpu" else "a real GPU"
+        return f"not yet verified on {where}; it runs when asked for by name"
+    return why_not(op, backend, *call)  # type: ignore[arg-type]
+
+
+@functools.cache
+def _select(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    hidden: int,
+    frames: int,
+) -> str:
+    call = (device, dtype, width, hidden, frames)
+    if backend == "auto":
+        order = PREFERENCE.get(device.type, ("reference",))
+        return next(name for name in order if _why_not_auto(op, name, *call) is None)
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    if reason := why_not(op, backend, *call):
+        raise InputError(f"backend {backend!r} can't run {op}: {reason}")
+    return backend
+
+
+# torch.compile keeps the answer as a constant of the compiled graph instead of tracing the search.
+_select_constant = torch.compiler.assume_constant_result(_select)
+
+
+def select(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    hidden: int,
+    frames: int = 0,
+) -> str:
+    """Name the backend that runs `op`: ``reference``, ``cpu``, ``triton`` or ``cuda``.
+
+    `backend` is what the caller asked for, `dtype` what the operator computes in, D = `width`,
+    h = `hidden`, T = `frames`. The answer is found once per set of arguments and remembered.
+    Raises InputError with the reason when a backend asked for by name can't run.
+    """
+    if backend == "reference":
+        return backend
+    if torch.compiler.is_compiling():
+        return _select_constant(op, backend, device, dtype, width, hidden, frames)
+    return _select(op, backend, device, dtype, width, hidden, frames)
+
+
+def describe(
+    dtype: torch.dtype = torch.float32, width: int = 768, hidden: int = 96, frames: int = 16
+) -> dict[str, dict[str, dict[str, object]]]:
+    """What ``auto`` takes for each operator on cpu and on cuda, and why not the others.
+
+    Gives ``{op: {device: {"choice": name or None, "not_taken": {backend: reason}}}}`` for tensors
+    of the given dtype and sizes (PE-CLIP on ViT-B/16 by default). The choice is None, for every
+    backend the same reason, on a device that isn't there.
+    """
+    import peclip_fast.ops  # noqa: F401  (its modules declare the kernels)
+
+    answer: dict[str, dict[str, dict[str, object]]] = {}
+    for op in sorted({op for op, _ in _kernels}):
+        answer[op] = {}
+        for device in ("cpu", "cuda"):
+            absent = gpu_missing() if device == "cuda" else None
+            call = (torch.device(device), dtype, width, hidden, frames)
+            choice = None if absent else _select(op, "auto", *call)
+            not_taken = {
+                name: absent
+                or _why_not_auto(op, name, *call)
+                or (f"{choice} comes first" if name in PREFERENCE[device] else "only when named")
+                for name in BACKENDS[1:]
+                if name != choice
+            }
+            answer[op][device] = {"choice": choice, "not_taken": not_taken}
+    return answer
