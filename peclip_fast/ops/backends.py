@@ -69,7 +69,7 @@ def cuda_missing() -> str | None:
         return reason
     from peclip_fast import _C
 
-    if not _C.cuda_architectures:  # the tuple of architectures it was compiled for, such as (75, 90)
+    if not _C.cuda_architectures:  # what it was compiled for, such as (75, 90)
         return "the extension peclip_fast._C was built without CUDA"
     return gpu_missing()
 
@@ -132,11 +132,21 @@ def why_not(
     return None
 
 
-def _why_not_auto(op: str, backend: str, *call: object) -> str | None:
-    if backend != "reference" and (op, backend) in _kernels and (op, backend) not in VERIFIED:
-        where = "this CPU" if backend == "cpu" else "a real GPU"
+def _why_not_auto(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    hidden: int,
+    frames: int,
+) -> str | None:
+    if reason := why_not(op, backend, device, dtype, width, hidden, frames):
+        return reason
+    if backend != "reference" and (op, backend) not in VERIFIED:
+        where = "a CPU" if backend == "cpu" else "a real GPU"
         return f"not yet verified on {where}; it runs when asked for by name"
-    return why_not(op, backend, *call)  # type: ignore[arg-type]
+    return None
 
 
 @functools.cache
