@@ -1,0 +1,1 @@
+"""The Triton kernels, one file per operator. Installed as ``peclip_fast.kernels``."""

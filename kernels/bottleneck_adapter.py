@@ -1,0 +1,420 @@
+"""Triton: ``y = residual + skip * x + scale * (W_u GELU(W_d x + b_d) + b_u)`` and its gradients.
+
+Floor. With M rows of width D and e bytes an element, the forward must read x and the residual and
+write y: 3 M D e bytes, and the backward must read x and the gradient g and write dx: 3 M D e again.
+The products are 4 M D h flops forward and 12 M D h backward. For 8 clips of 16 frames on ViT-B/16
+(M = 25,472, D = 768, h = 96, bf16) that is 117 MB each way, 27 us at 4.3 TB/s, against 7.5 GFLOP
+(10 us at 790 TFLOP/s) and 23 GFLOP (29 us): forward and backward are both about memory.
+
+Forward, one kernel. A program takes BLOCK_M rows, walks D once for the down projection with the
+hidden in registers, and once more for the up projection, where the rows of x it just read come
+from L2. Memory moves the floor's bytes and the weights (L2 holds them).
+
+Backward, three kernels. ``rows`` recomputes the hidden from x and writes dx, GELU(u) and du, the
+gradient of u = W_d x + b_d; ``weights`` forms du^T x and g^T GELU(u) for groups of rows; ``reduce``
+adds the groups in a fixed order, so that the gradients are the same bits every time. Memory moves
+5 M D e + 4 M h e bytes and the partial sums (about 1.7 floors). Keeping u from the forward pass
+instead would add M h e to write and as many to read, and save only products.
+
+h is cut in two chunks of a power of two (96 = 64 + 32, 48 = 32 + 16, 192 = 128 + 64), so the
+paper's sizes pad nothing and no size pads more than a third.
+
+The block sizes below were chosen from these numbers and from the compiler's report (registers,
+shared memory, no spills), not yet from a clock: no GPU has run them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+class Blocks(NamedTuple):
+    """A tile of `m` rows by `n` columns, `k` of them at a time in the inner loop, for `warps`."""
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+
+
+class Config(NamedTuple):
+    forward: Blocks
+    rows: Blocks
+    weights: Blocks
+
+
+# (h at most, bytes of an element of the weights) -> config; the first row that fits is taken.
+# 16-bit: tensor cores. 32-bit: fp32 products on the ordinary cores, whose operands fill registers.
+CONFIGS = {
+    (96, 2): Config(
+        forward=Blocks(64, 64, 64, warps=4, stages=3),
+        rows=Blocks(64, 64, 64, warps=4, stages=2),
+        weights=Blocks(64, 64, 0, warps=4, stages=3),
+    ),
+    (192, 2): Config(
+        forward=Blocks(64, 64, 64, warps=8, stages=2),
+        rows=Blocks(64, 64, 32, warps=8, stages=2),
+        weights=Blocks(64, 64, 0, warps=8, stages=2),
+    ),
+    (320, 2): Config(
+        forward=Blocks(64, 32, 32, warps=8, stages=2),
+        rows=Blocks(32, 32, 32, warps=8, stages=2),
+        weights=Blocks(32, 32, 0, warps=8, stages=2),
+    ),
+    (96, 4): Config(
+        forward=Blocks(32, 32, 32, warps=4, stages=2),
+        rows=Blocks(32, 32, 32, warps=4, stages=2),
+        weights=Blocks(32, 32, 0, warps=4, stages=2),
+    ),
+    (320, 4): Config(
+        forward=Blocks(16, 32, 16, warps=8, stages=2),
+        rows=Blocks(16, 32, 16, warps=8, stages=2),
+        weights=Blocks(16, 32, 0, warps=8, stages=2),
+    ),
+}
+
+MAX_GROUPS = 32
+ROWS_PER_GROUP = 512
+
+
+def config(hidden: int, dtype: torch.dtype) -> Config:
+    return next(c for (most, size), c in CONFIGS.items() if hidden <= most and size == dtype.itemsize)
+
+
+def chunks(hidden: int) -> tuple[int, int]:
+    """Cut h in two powers of two of at least 16 (tl.dot's least), the second 0 if not needed."""
+    if hidden <= 16:
+        return 16, 0
+    first = 1 << (hidden.bit_length() - 1)
+    rest = hidden - first
+    second = max(16, triton.next_power_of_2(rest)) if rest else 0
+    return (2 * first, 0) if second == first else (first, second)
+
+
+@triton.jit
+def _load(ptr, i, i_stride, i_end, I_TAIL: tl.constexpr, j, j_stride, j_end, J_TAIL: tl.constexpr):
+    """The tile ptr[i, j], zero beyond the ends; an end is checked only where it can be passed."""
+    at = ptr + i[:, None] * i_stride + j[None, :] * j_stride
+    if I_TAIL:
+        if J_TAIL:
+            tile = tl.load(at, mask=(i[:, None] < i_end) & (j[None, :] < j_end), other=0.0)
+        else:
+            tile = tl.load(at, mask=i[:, None] < i_end, other=0.0)
+    else:
+        if J_TAIL:
+            tile = tl.load(at, mask=j[None, :] < j_end, other=0.0)
+        else:
+            tile = tl.load(at)
+    return tile
+
+
+@triton.jit
+def _gelu(u):
+    return 0.5 * u * (1.0 + tl.erf(u * 0.7071067811865476))
+
+
+@triton.jit
+def _gelu_slope(u):
+    return 0.5 * (1.0 + tl.erf(u * 0.7071067811865476)) + 0.3989422804014327 * u * tl.exp(
+        -0.5 * u * u
+    )
+
+
+@triton.jit
+def forward_kernel(
+    x_ptr, residual_ptr, down_weight_ptr, down_bias_ptr, up_weight_ptr, up_bias_ptr, y_ptr,
+    rows, x_stride, residual_stride, scale,
+    D: tl.constexpr, H: tl.constexpr, H0: tl.constexpr, H1: tl.constexpr,
+    SKIP: tl.constexpr, RESIDUAL: tl.constexpr, PRECISION: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    dtype = down_weight_ptr.dtype.element_ty
+    row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
+    j0 = tl.arange(0, H0)
+    u0 = tl.zeros((M, H0), tl.float32)
+    if H1 > 0:
+        j1 = H0 + tl.arange(0, H1)
+        u1 = tl.zeros((M, H1), tl.float32)
+
+    for start in range(0, D, K):
+        k = start + tl.arange(0, K)
+        x = _load(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
+        w0 = _load(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
+        u0 = tl.dot(x, w0, u0, input_precision=PRECISION)
+        if H1 > 0:
+            w1 = _load(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
+            u1 = tl.dot(x, w1, u1, input_precision=PRECISION)
+
+    a0 = _gelu(u0 + tl.load(down_bias_ptr + j0, mask=j0 < H, other=0.0)[None, :]).to(dtype)
+    if H1 > 0:
+        a1 = _gelu(u1 + tl.load(down_bias_ptr + j1, mask=j1 < H, other=0.0)[None, :]).to(dtype)
+
+    for start in range(0, D, N):
+        n = start + tl.arange(0, N)
+        w0 = _load(up_weight_ptr, j0, 1, H, H0 > H, n, H, D, D % N > 0)
+        y = tl.dot(a0, w0, input_precision=PRECISION)
+        if H1 > 0:
+            w1 = _load(up_weight_ptr, j1, 1, H, H0 + H1 > H, n, H, D, D % N > 0)
+            y = tl.dot(a1, w1, y, input_precision=PRECISION)
+        y = (y + tl.load(up_bias_ptr + n, mask=n < D, other=0.0)[None, :]) * scale
+        if SKIP:
+            y += _load(x_ptr, row, x_stride, rows, True, n, 1, D, D % N > 0)
+        if RESIDUAL:
+            y += _load(residual_ptr, row, residual_stride, rows, True, n, 1, D, D % N > 0)
+        keep = (row[:, None] < rows) & (n[None, :] < D)
+        tl.store(y_ptr + row[:, None] * D + n[None, :], y.to(y_ptr.dtype.element_ty), mask=keep)
+
+
+@triton.jit
+def _finish_hidden(u, da, j, down_bias_ptr, a_ptr, du_ptr, row, rows, scale, H: tl.constexpr):
+    """Store GELU(u) and du for one chunk of h; give du in the dtype of the products."""
+    u += tl.load(down_bias_ptr + j, mask=j < H, other=0.0)[None, :]
+    dtype = a_ptr.dtype.element_ty
+    du = (da * scale * _gelu_slope(u)).to(dtype)
+    at = row[:, None] * H + j[None, :]
+    keep = (row[:, None] < rows) & (j[None, :] < H)
+    tl.store(a_ptr + at, _gelu(u).to(dtype), mask=keep)
+    tl.store(du_ptr + at, du, mask=keep)
+    return du
+
+
+@triton.jit
+def rows_kernel(
+    grad_ptr, x_ptr, down_weight_ptr, down_bias_ptr, up_weight_ptr, dx_ptr, a_ptr, du_ptr,
+    rows, grad_stride, x_stride, scale,
+    D: tl.constexpr, H: tl.constexpr, H0: tl.constexpr, H1: tl.constexpr,
+    SKIP: tl.constexpr, PRECISION: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    dtype = down_weight_ptr.dtype.element_ty
+    row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
+    j0 = tl.arange(0, H0)
+    u0 = tl.zeros((M, H0), tl.float32)
+    da0 = tl.zeros((M, H0), tl.float32)
+    if H1 > 0:
+        j1 = H0 + tl.arange(0, H1)
+        u1 = tl.zeros((M, H1), tl.float32)
+        da1 = tl.zeros((M, H1), tl.float32)
+
+    for start in range(0, D, K):
+        k = start + tl.arange(0, K)
+        x = _load(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
+        g = _load(grad_ptr, row, grad_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
+        w0 = _load(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
+        u0 = tl.dot(x, w0, u0, input_precision=PRECISION)
+        v0 = _load(up_weight_ptr, k, H, D, D % K > 0, j0, 1, H, H0 > H)
+        da0 = tl.dot(g, v0, da0, input_precision=PRECISION)
+        if H1 > 0:
+            w1 = _load(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
+            u1 = tl.dot(x, w1, u1, input_precision=PRECISION)
+            v1 = _load(up_weight_ptr, k, H, D, D % K > 0, j1, 1, H, H0 + H1 > H)
+            da1 = tl.dot(g, v1, da1, input_precision=PRECISION)
+
+    du0 = _finish_hidden(u0, da0, j0, down_bias_ptr, a_ptr, du_ptr, row, rows, scale, H)
+    if H1 > 0:
+        du1 = _finish_hidden(u1, da1, j1, down_bias_ptr, a_ptr, du_ptr, row, rows, scale, H)
+
+    for start in range(0, D, N):
+        n = start + tl.arange(0, N)
+        w0 = _load(down_weight_ptr, j0, D, H, H0 > H, n, 1, D, D % N > 0)
+        dx = tl.dot(du0, w0, input_precision=PRECISION)
+        if H1 > 0:
+            w1 = _load(down_weight_ptr, j1, D, H, H0 + H1 > H, n, 1, D, D % N > 0)
+            dx = tl.dot(du1, w1, dx, input_precision=PRECISION)
+        if SKIP:
+            dx += _load(grad_ptr, row, grad_stride, rows, True, n, 1, D, D % N > 0)
+        keep = (row[:, None] < rows) & (n[None, :] < D)
+        tl.store(dx_ptr + row[:, None] * D + n[None, :], dx.to(dx_ptr.dtype.element_ty), mask=keep)
+
+
+@triton.jit
+def _weight_partial(
+    wide_ptr, wide_stride, thin_ptr, start, end, factor, weight_ptr, n_stride, j_stride,
+    wide_bias_ptr, thin_bias_ptr, THIN_BIAS: tl.constexpr,
+    D: tl.constexpr, H: tl.constexpr, H0: tl.constexpr, H1: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """wide^T thin over the rows start..end, and the column sums of one of the two.
+
+    `wide` is x or the gradient (D columns, N of them here), `thin` is du or GELU(u) (h columns).
+    """
+    dtype = thin_ptr.dtype.element_ty
+    n = tl.program_id(1) * N + tl.arange(0, N)
+    j0 = tl.arange(0, H0)
+    w0 = tl.zeros((N, H0), tl.float32)
+    wide_sum = tl.zeros((N,), tl.float32)
+    thin_sum0 = tl.zeros((H0,), tl.float32)
+    if H1 > 0:
+        j1 = H0 + tl.arange(0, H1)
+        w1 = tl.zeros((N, H1), tl.float32)
+        thin_sum1 = tl.zeros((H1,), tl.float32)
+
+    for first in range(start, end, M):
+        row = first + tl.arange(0, M).to(tl.int64)
+        wide = _load(wide_ptr, row, wide_stride, end, True, n, 1, D, D % N > 0)
+        thin0 = _load(thin_ptr, row, H, end, True, j0, 1, H, H0 > H)
+        across = tl.trans(wide.to(dtype))
+        w0 = tl.dot(across, thin0, w0, input_precision=PRECISION)
+        if THIN_BIAS:
+            thin_sum0 += tl.sum(thin0.to(tl.float32), 0)
+        else:
+            wide_sum += tl.sum(wide.to(tl.float32), 0)
+        if H1 > 0:
+            thin1 = _load(thin_ptr, row, H, end, True, j1, 1, H, H0 + H1 > H)
+            w1 = tl.dot(across, thin1, w1, input_precision=PRECISION)
+            if THIN_BIAS:
+                thin_sum1 += tl.sum(thin1.to(tl.float32), 0)
+
+    at = weight_ptr + n[:, None] * n_stride
+    inside = n[:, None] < D
+    tl.store(at + j0[None, :] * j_stride, w0 * factor, mask=inside & (j0[None, :] < H))
+    if H1 > 0:
+        tl.store(at + j1[None, :] * j_stride, w1 * factor, mask=inside & (j1[None, :] < H))
+    if THIN_BIAS:
+        if tl.program_id(1) == 0:
+            tl.store(thin_bias_ptr + j0, thin_sum0, mask=j0 < H)
+            if H1 > 0:
+                tl.store(thin_bias_ptr + j1, thin_sum1, mask=j1 < H)
+    else:
+        tl.store(wide_bias_ptr + n, wide_sum * factor, mask=n < D)
+
+
+@triton.jit
+def weights_kernel(
+    grad_ptr, x_ptr, a_ptr, du_ptr, partial_ptr,
+    rows, grad_stride, x_stride, rows_per_group, scale,
+    D: tl.constexpr, H: tl.constexpr, H0: tl.constexpr, H1: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """Grid (groups, column blocks, 2). A group's partial is [dW_d | db_d | dW_u | db_u], fp32."""
+    group = tl.program_id(0).to(tl.int64)
+    start = group * rows_per_group
+    end = tl.minimum(start + rows_per_group, rows)
+    down_weight = partial_ptr + group * (2 * D * H + D + H)
+    down_bias = down_weight + D * H
+    up_weight = down_bias + H
+    up_bias = up_weight + D * H
+    if tl.program_id(2) == 0:
+        _weight_partial(
+            x_ptr, x_stride, du_ptr, start, end, 1.0, down_weight, 1, D, up_bias, down_bias, True,
+            D, H, H0, H1, PRECISION, M, N,
+        )  # fmt: skip
+    else:
+        _weight_partial(
+            grad_ptr, grad_stride, a_ptr, start, end, scale, up_weight, H, 1, up_bias, down_bias,
+            False, D, H, H0, H1, PRECISION, M, N,
+        )  # fmt: skip
+
+
+@triton.jit
+def reduce_kernel(
+    partial_ptr, out_ptr, count, groups, GROUPS: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    group = tl.arange(0, GROUPS)
+    part = _load(partial_ptr, group, count, groups, True, i, 1, count, True)
+    tl.store(out_ptr + i, tl.sum(part, 0).to(out_ptr.dtype.element_ty), mask=i < count)
+
+
+def _as_rows(t: Tensor) -> Tensor:
+    """(..., D) -> (M, D) with unit last stride: a view where one exists."""
+    flat = t.reshape(-1, t.shape[-1])
+    return flat if flat.stride(1) == 1 else flat.contiguous()
+
+
+def _on_device(t: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Triton launches on the current device; make it the tensor's."""
+    return torch.cuda.device(t.device) if t.is_cuda else contextlib.nullcontext()
+
+
+def _precision() -> str:
+    """How fp32 products are formed, as torch.set_float32_matmul_precision says (exact unless set)."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def forward(
+    x: Tensor,
+    down_weight: Tensor,
+    down_bias: Tensor,
+    up_weight: Tensor,
+    up_bias: Tensor,
+    residual: Tensor | None,
+    skip: bool,
+    scale: float,
+    out_dtype: torch.dtype,
+) -> Tensor:
+    """x, residual (..., D) of any of fp32, bf16, fp16 -> y (..., D), contiguous, of `out_dtype`.
+
+    The weights (nn.Linear's layouts, contiguous, all of one dtype) say the dtype of the products.
+    """
+    hidden, width = down_weight.shape
+    h0, h1 = chunks(hidden)
+    blocks = config(hidden, down_weight.dtype).forward
+    y = torch.empty(x.shape, dtype=out_dtype, device=x.device)
+    x = _as_rows(x)
+    res = x if residual is None else _as_rows(residual)
+    if x.shape[0] == 0:
+        return y
+    with _on_device(x):
+        forward_kernel[(triton.cdiv(x.shape[0], blocks.m),)](
+            x, res, down_weight, down_bias, up_weight, up_bias, y,
+            x.shape[0], x.stride(0), res.stride(0), scale,
+            D=width, H=hidden, H0=h0, H1=h1,
+            SKIP=skip, RESIDUAL=residual is not None, PRECISION=_precision(),
+            M=blocks.m, N=blocks.n, K=blocks.k, num_warps=blocks.warps, num_stages=blocks.stages,
+        )  # fmt: skip
+    return y
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    down_weight: Tensor,
+    down_bias: Tensor,
+    up_weight: Tensor,
+    skip: bool,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """dx (..., D) in x's dtype, and [dW_d | db_d | dW_u | db_u] flat in the weights' dtype."""
+    hidden, width = down_weight.shape
+    h0, h1 = chunks(hidden)
+    dtype = down_weight.dtype
+    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    flat = torch.empty(2 * width * hidden + width + hidden, dtype=dtype, device=x.device)
+    x, grad = _as_rows(x), _as_rows(grad)
+    rows = x.shape[0]
+    if rows == 0:
+        return dx, flat.zero_()
+    _, row_blocks, weight_blocks = config(hidden, dtype)
+    # The groups depend on the sizes alone, so every machine adds in the same order.
+    groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
+    rows_per_group = triton.cdiv(triton.cdiv(rows, groups), weight_blocks.m) * weight_blocks.m
+    groups = triton.cdiv(rows, rows_per_group)
+    a, du = torch.empty((2, rows, hidden), dtype=dtype, device=x.device)
+    partial = torch.empty((groups, flat.numel()), dtype=torch.float32, device=x.device)
+    with _on_device(x):
+        rows_kernel[(triton.cdiv(rows, row_blocks.m),)](
+            grad, x, down_weight, down_bias, up_weight, dx, a, du,
+            rows, grad.stride(0), x.stride(0), scale,
+            D=width, H=hidden, H0=h0, H1=h1, SKIP=skip, PRECISION=_precision(),
+            M=row_blocks.m, N=row_blocks.n, K=row_blocks.k,
+            num_warps=row_blocks.warps, num_stages=row_blocks.stages,
+        )  # fmt: skip
+        weights_kernel[(groups, triton.cdiv(width, weight_blocks.n), 2)](
+            grad, x, a, du, partial, rows, grad.stride(0), x.stride(0), rows_per_group, scale,
+            D=width, H=hidden, H0=h0, H1=h1, PRECISION=_precision(),
+            M=weight_blocks.m, N=weight_blocks.n,
+            num_warps=weight_blocks.warps, num_stages=weight_blocks.stages,
+        )  # fmt: skip
+        reduce_kernel[(triton.cdiv(flat.numel(), 128),)](
+            partial, flat, flat.numel(), groups,
+            GROUPS=triton.next_power_of_2(groups), BLOCK=128, num_warps=4,
+        )  # fmt: skip
+    return dx, flat
