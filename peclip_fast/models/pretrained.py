@@ -1,0 +1,107 @@
+"""Make a model from a configuration, or from a folder that save_pretrained wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peclip_fast.errors import InputError
+from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.config import PEClipConfig
+from peclip_fast.models.pe_clip import CONFIG_FILE, WEIGHTS_FILE, PEClip
+from peclip_fast.models.storage import read_safetensors
+from peclip_fast.texts import PUBLISHED_ACTION_UNITS
+
+
+def create_model(
+    method: str = "pe_clip",
+    backbone: str = "ViT-B-16-quickgelu",
+    pretrained: str | None = None,
+    classes: Sequence[str] = tuple(PUBLISHED_ACTION_UNITS),
+    **config: Any,
+) -> PEClip:
+    """A model on a frozen backbone, in training mode.
+
+    Args:
+        method: "pe_clip".
+        backbone: open_clip's name of a ViT, "demo", or a folder with open_clip_config.json.
+        pretrained: open_clip's tag or a file; None gives random weights of a fixed seed.
+        classes: names, in the order of the logits; the seven of the paper unless given.
+        **config: further fields of PEClipConfig.
+
+    Raises:
+        InputError: an unknown method, backbone, weight source or field, or values that don't fit.
+    """
+    if method != "pe_clip":
+        raise InputError(f"method {method!r}: expected 'pe_clip'")
+    known = [field.name for field in fields(PEClipConfig)]
+    for name in config:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+            raise InputError(f"unknown field {name!r}: {hint}")
+    settings = PEClipConfig(backbone=backbone, pretrained=pretrained, **config)
+    if isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
+        raise InputError(f"classes: expected a list of different names, got {classes!r}")
+    return PEClip(settings, classes, load_backbone(backbone, pretrained))
+
+
+def from_pretrained(
+    folder: str | Path, classes: Sequence[str] | None = None, **config: Any
+) -> PEClip:
+    """The model that save_pretrained wrote, in eval mode.
+
+    ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
+    checkpoint for other sizes or classes is then refused with the names of the tensors.
+    """
+    saved = read_description(folder)
+    settings = {**saved["config"], **config}
+    if settings["backbone"].startswith("./"):
+        settings["backbone"] = str(Path(folder) / settings["backbone"])
+    names = saved["classes"] if classes is None else classes
+    model = create_model(saved["method"], classes=names, **settings)
+    load_trained(model, folder)
+    return model.eval()
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """config.json of a saved model, or InputError that names it."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        saved = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected what save_pretrained writes") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+    wanted = {"method", "classes", "config", "class_tokens", "backbone_fingerprint"}
+    if not isinstance(saved, dict) or not wanted <= saved.keys():
+        raise InputError(f"{path}: expected the fields {', '.join(sorted(wanted))}")
+    return saved
+
+
+def load_trained(model: PEClip, folder: str | Path) -> None:
+    """Load a saved model's trained tensors into ``model`` if it is for the same thing."""
+    folder = Path(folder)
+    saved = read_description(folder)
+    tokens = torch.tensor(saved["class_tokens"])
+    mine = model.class_tokens.cpu()
+    if tokens.shape != mine.shape or not torch.equal(tokens, mine):
+        raise InputError(
+            f"{folder}: tensors differ: class_tokens is {list(tokens.shape)} for the classes "
+            f"{', '.join(saved['classes'])}; expected {list(mine.shape)} for "
+            f"{', '.join(model.classes)}"
+        )
+    source = folder / WEIGHTS_FILE
+    model.load_trained_state(read_safetensors(source), str(source))
+    if saved["backbone_fingerprint"] != model.backbone_fingerprint:
+        config = asdict(model.config)
+        raise InputError(
+            f"{folder}: trained on other frozen weights than those of backbone="
+            f"{config['backbone']!r}, pretrained={config['pretrained']!r}"
+        )

@@ -1,0 +1,48 @@
+"""Fixtures for all rooms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from peclip_fast.models.backbone import save_backbone
+
+# Nothing in the tests may reach for a hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+TINY = {
+    "embed_dim": 32,
+    "quick_gelu": True,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 3,
+        "width": 96,
+        "head_width": 32,
+        "patch_size": 8,
+    },
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
+}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of papers, vectors and real videos beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A CLIP of three blocks with random weights, as a folder."""
+    folder = tmp_path_factory.mktemp("backbone")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        save_backbone(open_clip.CLIP(**TINY), TINY, folder)
+    return str(folder)
