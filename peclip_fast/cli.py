@@ -1,0 +1,46 @@
+"""What all commands share: how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+
+from peclip_fast.config import one_line
+from peclip_fast.errors import InputError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def run_command(command: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
+    """Run a command and return its exit code.
+
+    What the user gave wrongly (InputError), a disk that is full or read-only (OSError) and too
+    little GPU memory end in one line ``error: ...`` and code 2. Bugs keep their traceback.
+    """
+    try:
+        command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return 0
+    except InputError as error:
+        message = _last_line(str(error))
+    except BrokenPipeError:  # the reader of our output has gone, as in `predict ... | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+    except torch.OutOfMemoryError as error:
+        message = f"{error}; lower train.batch_size (and raise train.accumulate)"
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _last_line(message: str) -> str:
+    """The message itself, where a loader's worker process has put its traceback in front."""
+    return message.rsplit("InputError: ", 1)[-1]

@@ -1,0 +1,245 @@
+"""The configuration of a run: dataclasses, packaged YAML files, and the command line from both."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+
+from peclip_fast.data.config import DataConfig
+from peclip_fast.errors import InputError
+from peclip_fast.models.config import PEClipConfig
+
+CONFIGS = Path(str(files("peclip_fast"))) / "configs"
+SECTIONS = ("model", "data", "train")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained; the defaults are the paper's recipe for DFEW (Table 2).
+
+    Args:
+        epochs: passes over the training clips.
+        warmup_epochs: epochs over which the learning rates rise; they fall along a cosine after.
+        batch_size: clips per batch, over all processes.
+        eval_batch_size: clips per batch and process in evaluation and prediction.
+        accumulate: batches whose gradients are added up for one optimizer step.
+        lr_adapters: highest learning rate of the adapters.
+        lr_prompts: highest learning rate of the prompts.
+        weight_decay: AdamW's weight decay.
+        clip_norm: largest norm of all gradients together; null doesn't clip.
+        precision: fp32, or mixed precision with bf16 or fp16 (fp16 needs a GPU).
+        seed: fixes initial weights, order, augmentation and mixing.
+        select: weights to report, of the last epoch, or of the best WAR on the test split, which
+            is optimistic and only for comparison with work that does so.
+        test_every: epochs from one test to the next during training; 0 tests at the end only.
+        checkpoint_every: optimizer steps between checkpoints within an epoch; each epoch ends
+            with one anyway.
+        device: auto takes a GPU where there is one.
+        threads: CPU threads of the main process; null leaves PyTorch's choice.
+    """
+
+    epochs: int = 30
+    warmup_epochs: int = 3
+    batch_size: int = 8
+    eval_batch_size: int = 8
+    accumulate: int = 1
+    lr_adapters: float = 2e-4
+    lr_prompts: float = 3e-5
+    weight_decay: float = 0.01
+    clip_norm: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 42
+    select: Literal["last", "best"] = "last"
+    test_every: int = 1
+    checkpoint_every: int = 200
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        smallest = {"warmup_epochs": 0, "test_every": 0, "seed": 0, "weight_decay": 0}
+        for name in ("epochs", "batch_size", "eval_batch_size", "accumulate", "checkpoint_every"):
+            smallest[name] = 1
+        for name, least in smallest.items():
+            if getattr(self, name) < least:
+                raise InputError(f"train.{name}={getattr(self, name)}: expected at least {least}")
+        for name in ("lr_adapters", "lr_prompts", "clip_norm", "threads"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"train.{name}={value}: expected more than 0")
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"train.warmup_epochs={self.warmup_epochs}: expected less than the "
+                f"{self.epochs} epochs of the run"
+            )
+        if self.select == "best" and not self.test_every:
+            raise InputError("train.select=best: needs train.test_every of at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run is made from; with the same machine and versions it gives the same run."""
+
+    model: PEClipConfig = field(default_factory=PEClipConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def demo(self) -> bool:
+        """Whether the clips are rendered ones."""
+        return self.data.dataset in ("demo", "demo-order")
+
+    @property
+    def title(self) -> str:
+        """The dataset in words for people."""
+        if self.demo:
+            return f"{self.data.dataset} (built-in demo: rendered faces, not real data)"
+        return self.data.dataset
+
+    def to_yaml(self) -> str:
+        """Every field, such that from_yaml() gives an equal configuration."""
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The options in a YAML file, nested as there, or InputError that names it."""
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file ({one_line(error)})") from error
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: expected the sections {', '.join(SECTIONS)}")
+    return options
+
+
+def config_path(name: str) -> Path:
+    """The YAML file of a packaged configuration's name, or the file itself."""
+    packaged = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    if name in packaged:
+        return CONFIGS / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    raise InputError(
+        f"--config {name}: no such file, and no configuration of that name"
+        f"{_hint(name, packaged)}; known names: {', '.join(packaged)}"
+    )
+
+
+class _Help(DefaultHelpFormatter):
+    """Each option with its sentence and default, without Python's types."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        shown = action.option_strings and action.default not in (argparse.SUPPRESS, None)
+        return f"{text} (default: %(default)s)" if shown else text
+
+    def _format_action(self, action: argparse.Action) -> str:
+        section = action.metavar == "CONFIG"  # a file for one section; --config serves for all
+        return "" if section else super()._format_action(action)
+
+
+def make_parser(command: str, description: str, usage: str) -> ArgumentParser:
+    """A parser with the options of all sections; the command adds its own."""
+    parser = ArgumentParser(
+        prog=f"python -m peclip_fast.{command}",
+        usage=f"python -m peclip_fast.{command} {usage}",
+        description=description,
+        formatter_class=_Help,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    for section, kind in zip(SECTIONS, (PEClipConfig, DataConfig, TrainConfig), strict=True):
+        parser.add_class_arguments(kind, section)
+    return parser
+
+
+def read_arguments(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """The command line's values over the parser's defaults; checked one by one, not together."""
+    options = [f"--{key}" for key in parser.get_defaults().keys()] + ["--help"]  # noqa: SIM118
+    for argument in argv:
+        name = argument.split("=")[0]
+        if name.startswith("--") and name not in options:
+            raise InputError(f"unknown option {name}{_hint(name, options)}")
+    with _naming(""):
+        return parser.parse_args(list(argv))
+
+
+def resolve(
+    parser: ArgumentParser, argv: Sequence[str], layers: Sequence[tuple[str, Mapping[str, Any]]]
+) -> RunConfig:
+    """The configuration that ``argv`` makes of the parser's defaults and ``layers``.
+
+    Args:
+        parser: from make_parser(); the layers become its defaults.
+        argv: the command line, which has the last word.
+        layers: options as in YAML under the name of their source, the later over the earlier.
+    """
+    known = list(parser.get_defaults().keys())
+    for source, layer in layers:
+        for key, _ in _flat(layer):
+            if key not in known:
+                raise InputError(f"{source}: unknown option {key}{_hint(key, known)}")
+        with _naming(f"{source}: "):
+            values = parser.parse_object(dict(layer), defaults=False)
+        parser.set_defaults(dict(_flat(values.as_dict())))
+    built = parser.instantiate(read_arguments(parser, argv))
+    return RunConfig(*(built[section] for section in SECTIONS))
+
+
+def one_line(error: object) -> str:
+    """A message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Turn the parser's errors into InputError: one line, the source in front, plain types."""
+    try:
+        yield
+    except (ArgumentError, TypeError) as error:
+        text = one_line(error)
+        text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+        text = re.sub(r"<class '(\w+)'>", r"\1", text)
+        text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
+        text = text.replace("Expected a int", "Expected an int")
+        raise InputError(source + text) from error
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """A suggestion for a name that isn't known: of the same last part, or else a similar one."""
+    last = name.lstrip("-").split(".")[-1]
+    same = [k for k in known if k.split(".")[-1].lstrip("-") == last]
+    close = same or get_close_matches(name, known, n=1)
+    if not close:
+        parts = {k.split(".")[-1].lstrip("-"): k for k in known}
+        close = [parts[part] for part in get_close_matches(last, parts, n=1)]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML knows; paths absolute, since a run is continued from anywhere."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value.absolute()) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""The loop around a model: steps, schedule, checkpoints, evaluation and the report."""

@@ -1,0 +1,61 @@
+"""Files that are whole under their name, or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from peclip_fast.errors import InputError
+
+ROOM = 1 << 16  # bytes that check_writable tries to write
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into an OSError that has none, as from a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new."""
+    side = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with naming(path):
+            with open(side, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """write_bytes() in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError if files can't be written to ``folder``, which may not exist yet.
+
+    Nothing is left behind: the trial file has no name.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{folder}: {existing} is a file; expected a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(ROOM))
+            file.flush()
+    except OSError as error:
+        raise InputError(f"{folder}: can't write there ({error.strerror})") from error

@@ -1,0 +1,102 @@
+"""One training step, and what is trained how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from peclip_fast.config import RunConfig
+from peclip_fast.data.mix import mix_batch
+from peclip_fast.engine.distributed import gather
+from peclip_fast.engine.schedule import warmup_cosine
+from peclip_fast.models import PEClip
+
+
+class ClipClassifier(LightningModule):
+    """A model under cross entropy with the soft targets of Mixup and FMix.
+
+    Its state is the trained tensors alone: frozen weights are in no checkpoint.
+
+    Args:
+        model: what is trained.
+        config: of the run.
+        steps_per_epoch: optimizer steps in an epoch.
+    """
+
+    loss_sum: Tensor
+
+    def __init__(self, model: PEClip, config: RunConfig, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.steps_per_epoch = steps_per_epoch
+        # Sum of the losses of this epoch's clips, and their number.
+        self.register_buffer("loss_sum", torch.zeros(2, dtype=torch.float64), persistent=False)
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """Mean loss of a batch: frames (B, T, 3, H, W) uint8, label (B,)."""
+        labels = batch["label"]
+        targets = F.one_hot(labels, len(self.model.classes)).float()
+        frames, targets = mix_batch(
+            batch["frames"].float() / 255,
+            targets,
+            self.config.data.mix,
+            seed=(self.config.train.seed, self.current_epoch, batch_idx, self.global_rank),
+        )
+        loss = F.cross_entropy(self.model(frames), targets)
+        self.loss_sum += torch.stack([loss.detach() * len(labels), loss.new_tensor(len(labels))])
+        return loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, a learning rate per group, one schedule for all."""
+        train = self.config.train
+        rates = {"adapters": train.lr_adapters, "prompts": train.lr_prompts}
+        groups = [
+            {"params": parameters, "lr": rates[name], "name": name}
+            for name, parameters in self.model.parameter_groups().items()
+            if parameters
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay)
+        warmup, total = (self.steps_per_epoch * n for n in (train.warmup_epochs, train.epochs))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup, total)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def take_mean_loss(self) -> float:
+        """Mean loss over the clips since the last call, of all processes."""
+        total, clips = self._summed_loss().tolist()
+        self.loss_sum.zero_()
+        return total / clips
+
+    def _summed_loss(self) -> Tensor:
+        return torch.stack(gather(self.loss_sum.cpu())).sum(0)
+
+    # State: the trained tensors alone ----------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The trained tensors by name."""
+        return dict(self.model.trained_state())
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> None:
+        """Copy trained tensors in; always strict."""
+        self.model.load_trained_state(state_dict, "checkpoint")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of an epoch under way."""
+        checkpoint["loss_sum"] = self._summed_loss()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The first process goes on with the losses of all."""
+        if self.global_rank == 0:
+            self.loss_sum.copy_(checkpoint["loss_sum"])
