@@ -160,7 +160,7 @@ class PEClip(nn.Module):
             x = _add(self.shared_text, i, attend(block, x, causal=True), x)
             x = _add(self.text_adapter, i, feed_forward(block, x), x)
         end = x[torch.arange(len(x), device=x.device), ends]
-        return F.normalize(tower.project(end), dim=-1)
+        return F.normalize(_wide(tower.project(end)), dim=-1)
 
     def _text_features(self) -> Tensor:
         """encode_texts(), kept in eval mode without gradients until a parameter changes."""
@@ -212,8 +212,8 @@ class PEClip(nn.Module):
             else:
                 m, x = (t.unflatten(0, (clips, length)) for t in (m, x))
                 x = self.temporal[i](m, x).flatten(0, 1)
-        features = tower.project(x[:, 0]).unflatten(0, (clips, length)).mean(1)
-        return F.normalize(features, dim=-1)
+        features = _wide(tower.project(x[:, 0])).unflatten(0, (clips, length))
+        return F.normalize(features.mean(1), dim=-1)
 
     def _pixels(self, frames: Tensor) -> Tensor:
         dtype = self._vision.visual.conv1.weight.dtype
@@ -237,7 +237,7 @@ class PEClip(nn.Module):
     # Head --------------------------------------------------------------------------------------
 
     def forward(self, frames: Tensor, text_features: Tensor | None = None) -> Tensor:
-        """Logits (B, C), float32: 100 times the cosine of clip and class text (equation 1).
+        """Logits (B, C), at least float32: 100 times the cosine of clip and class text (equation 1).
 
         Args:
             frames: (B, T, 3, H, W), float in [0, 1] or uint8.
@@ -245,7 +245,8 @@ class PEClip(nn.Module):
         """
         clips = self.encode_clips(frames)
         texts = self._text_features() if text_features is None else text_features
-        return LOGIT_SCALE * (clips.float() @ texts.float().T)
+        with torch.autocast(clips.device.type, enabled=False):
+            return LOGIT_SCALE * (clips @ texts.T)
 
 
     # Files -------------------------------------------------------------------------------------
@@ -286,3 +287,8 @@ class PEClip(nn.Module):
 
 def _add(adapters: nn.ModuleList | None, i: int, y: Tensor, residual: Tensor) -> Tensor:
     return residual + y if adapters is None else adapters[i](y, residual)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Half precision would round the logits to eighths."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
