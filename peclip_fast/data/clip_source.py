@@ -1,0 +1,89 @@
+"""One interface to the frames of a clip, whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peclip_fast.data.frame_folder import FrameFolder
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.video_file import VideoFile
+from peclip_fast.errors import InputError
+
+Frames = NDArray[np.uint8]
+
+
+class ClipSource(Protocol):
+    """An opened clip. It belongs to one thread; close it after use."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that can be read, at least 1."""
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        """The frames of the given indices, in that order; repeats are allowed.
+
+        Args:
+            indices: each in ``[0, num_frames)``.
+
+        Returns:
+            uint8 RGB, shape (T, H, W, 3).
+
+        Raises:
+            InputError: a frame can't be decoded; names the file.
+        """
+
+    def close(self) -> None:
+        """Gives the file back."""
+
+
+def open_clip_source(
+    path: str | Path,
+    start: float | None = None,
+    end: float | None = None,
+    threads: int = 1,
+) -> ClipSource:
+    """Opens a folder of frames or a video file.
+
+    Args:
+        path: the folder or file.
+        start: first moment in seconds (video files alone).
+        end: end in seconds, exclusive (video files alone).
+        threads: decoder threads; loader workers use 1, 0 lets the decoder choose.
+
+    Raises:
+        InputError: nothing is there, or it holds no frame; names the path and what is wrong.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if start is not None or end is not None:
+            raise InputError(f"{path}: start and end need a video file, this is a frame folder")
+        return FrameFolder(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such video file or frame folder")
+    return VideoFile(path, start, end, threads)
+
+
+def open_record(record: ClipRecord) -> ClipSource:
+    """Opens the clip of a record and checks its frame count against the list's.
+
+    Raises:
+        InputError: as ``open_clip_source``, or the counts differ; names the record's list line.
+    """
+    try:
+        source = open_clip_source(record.path, record.start, record.end)
+    except InputError as error:
+        if record.source in ("", str(record.path)):
+            raise
+        raise InputError(f"{error} (from {record.source})") from None
+    if record.num_frames is not None and source.num_frames != record.num_frames:
+        source.close()
+        raise InputError(
+            f"{record.path}: {source.num_frames} frames on disk, "
+            f"but {record.source or 'its record'} says {record.num_frames}"
+        )
+    return source

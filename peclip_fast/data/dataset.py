@@ -1,0 +1,122 @@
+"""Clips as a torch Dataset, ready for the model but for the scale of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from peclip_fast.data.augment import apply_transform, centre_transform, draw_transform
+from peclip_fast.data.clip_source import open_record
+from peclip_fast.data.config import DataConfig
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.sampling import sample_indices
+from peclip_fast.errors import InputError
+
+# What a sampler asks for, (epoch, index): the epoch comes along, so that workers need no state.
+ClipKey = tuple[int, int]
+
+
+class BadClip(NamedTuple):
+    """Stands for a clip that can't be read: its index in the dataset, and why."""
+
+    clip: int
+    reason: str
+
+
+class ClipDataset(Dataset[dict[str, Any] | BadClip]):
+    """Clips by index.
+
+    All randomness of an item is a function of (seed, epoch, index), so it doesn't depend on the
+    number of workers or on where a run was resumed.
+
+    Args:
+        records: the clips.
+        config: frames per clip, augmentation, what to do with bad clips.
+        image_size: side of the frames that the model takes.
+        train: random frames and augmentation, otherwise the middle ones and the centre.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ClipRecord],
+        config: DataConfig,
+        image_size: int,
+        train: bool,
+        seed: int = 0,
+    ) -> None:
+        self.records = list(records)
+        self.config = config
+        self.image_size = image_size
+        self.train = train
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: ClipKey | int) -> dict[str, Any] | BadClip:
+        """The clip, or a ``BadClip`` that the loader reports or skips."""
+        epoch, index = (0, key) if isinstance(key, int) else key
+        try:
+            return self.load(index, epoch)
+        except InputError as error:
+            return BadClip(index, str(error))
+
+    def load(self, index: int, epoch: int = 0) -> dict[str, Any]:
+        """One clip.
+
+        Returns:
+            ``frames`` uint8 (T, 3, image_size, image_size), ``label`` int, ``index`` int.
+
+        Raises:
+            InputError: the clip can't be read; names the file.
+        """
+        record = self.records[index]
+        generator = torch.Generator().manual_seed(_item_seed(self.seed, epoch, index))
+        source = open_record(record)
+        try:
+            frames = source.read(
+                sample_indices(source.num_frames, self.config.frames, self.train, generator)
+            )
+        finally:
+            source.close()
+        height, width = frames.shape[1:3]
+        if self.train:
+            transform = draw_transform(height, width, self.config.augment, generator)
+        else:
+            transform = centre_transform(height, width)
+        return {
+            "frames": apply_transform(frames, transform, self.image_size),
+            "label": record.label,
+            "index": index,
+        }
+
+    def collate(self, items: Sequence[dict[str, Any] | BadClip]) -> dict[str, Any]:
+        """A batch of the clips that could be read; it may be smaller than asked for, or empty.
+
+        Returns:
+            ``frames`` uint8 (B, T, 3, image_size, image_size), ``label`` and ``index`` int64 (B,),
+            and ``bad``, a list of ``BadClip``.
+        """
+        clips = [item for item in items if isinstance(item, dict)]
+        size = self.image_size
+        # Stacked as they lie in memory, colours innermost: that copy is a plain one.
+        stacked = torch.empty((len(clips), self.config.frames, size, size, 3), dtype=torch.uint8)
+        for row, clip in enumerate(clips):
+            stacked[row] = clip["frames"].permute(0, 2, 3, 1)
+        return {
+            "frames": stacked.permute(0, 1, 4, 2, 3),
+            "label": torch.tensor([clip["label"] for clip in clips], dtype=torch.int64),
+            "index": torch.tensor([clip["index"] for clip in clips], dtype=torch.int64),
+            "bad": [item for item in items if isinstance(item, BadClip)],
+        }
+
+
+def _item_seed(seed: int, epoch: int, index: int) -> int:
+    """One 64-bit seed from three numbers, well spread."""
+    state = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
+    return int(state[0])

@@ -1,0 +1,84 @@
+"""Batches of decoded clips, from worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from peclip_fast.data.dataset import ClipDataset
+from peclip_fast.data.sampler import ClipBatchSampler
+from peclip_fast.errors import InputError
+
+_MOST_WORKERS = 8
+
+
+class ClipLoader(DataLoader[Any]):
+    """A DataLoader that reports bad clips by name.
+
+    With ``on_bad_clip="error"`` the first bad clip raises; with ``"skip"`` it is left out of its
+    batch and listed in the batch's ``bad``. Workers hand errors over as data, because an exception
+    out of a worker would come with the worker's traceback in its message.
+    """
+
+    dataset: ClipDataset
+    batch_sampler: ClipBatchSampler
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if batch["bad"] and self.dataset.config.on_bad_clip == "error":
+                raise InputError(batch["bad"][0].reason)
+            yield batch
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Chooses the epoch and first batch of the next pass."""
+        self.batch_sampler.set_epoch(epoch, start_batch)
+
+
+def make_loader(
+    dataset: ClipDataset,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> ClipLoader:
+    """The loader of one process.
+
+    Args:
+        dataset: training sets are shuffled, others keep their order.
+        batch_size: clips per batch and process.
+        rank: of this process.
+        world_size: number of processes; each clip goes to one of them.
+        pin_memory: batches in page-locked memory, for a CUDA device.
+
+    Raises:
+        InputError: the dataset has fewer clips than there are processes.
+    """
+    if len(dataset) < world_size:
+        split = "training" if dataset.train else "test"
+        raise InputError(
+            f"{len(dataset)} {split} clips: expected at least one for each of {world_size} process"
+            + ("es" if world_size > 1 else "")
+        )
+    workers = dataset.config.num_workers
+    if workers is None:
+        workers = default_workers(world_size)
+    return ClipLoader(
+        dataset,
+        batch_sampler=ClipBatchSampler(
+            len(dataset), batch_size, dataset.train, dataset.seed, rank, world_size
+        ),
+        collate_fn=dataset.collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=dataset.config.prefetch if workers else None,
+        pin_memory=pin_memory,
+    )
+
+
+def default_workers(world_size: int = 1) -> int:
+    """One worker per core that this process may use, shared by the processes, at most 8."""
+    return min(_MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) // world_size))
