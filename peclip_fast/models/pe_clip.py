@@ -116,6 +116,11 @@ class PEClip(nn.Module):
         """Height and width of the frames, in pixels."""
         return self._vision.image_size
 
+    @property
+    def vision_width(self) -> int:
+        """D, the width of the vision blocks."""
+        return self._vision.width
+
     # What is trained ---------------------------------------------------------------------------
 
     def parts(self) -> dict[str, nn.Module]:

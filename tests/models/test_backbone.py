@@ -1,0 +1,52 @@
+"""Backbones: every ViT with CLIP's shape is taken, every other one refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peclip_fast import InputError, create_model
+from peclip_fast.models.backbone import fingerprint, load_backbone
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14", "ViT-S-16-alt", "ViT-M-16-alt"])
+def test_open_clip_vits_are_taken(name):
+    with torch.device("meta"):
+        model = create_model(backbone=name)
+    blocks = len(model.backbone.visual.transformer.resblocks)
+    assert len(model.temporal) == len(model.shared_vision) == blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("RN50", "vision encoder is a ModifiedResNet"),
+        ("coca_ViT-B-32", "expected a vision encoder with a class token"),
+        ("ViT-B-16-SigLIP", "vision encoder is a TimmModel"),
+        ("ViT-B-17", "open_clip knows none of that name"),
+    ],
+)
+def test_others_are_refused(name, message):
+    with torch.device("meta"), pytest.raises(InputError, match=f"{name}.*{message}"):
+        create_model(backbone=name)
+
+
+def test_unknown_weights_are_refused():
+    with pytest.raises(InputError, match=r"pretrained='openia': no such file.*openai"):
+        load_backbone("ViT-B-16-quickgelu", "openia")
+
+
+def test_random_weights_are_the_same_and_leave_the_generator_alone(tiny_backbone):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = load_backbone("ViT-S-32-alt"), load_backbone("ViT-S-32-alt")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert fingerprint(first) == fingerprint(second) != fingerprint(load_backbone(tiny_backbone))
+    assert all(not p.requires_grad for p in first.parameters())
+    assert not first.training
+
+
+def test_a_folder_with_a_wrong_config(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"depth": 3}}')
+    with pytest.raises(InputError, match=r"open_clip_config\.json: expected open_clip's model_cfg"):
+        load_backbone(str(tmp_path))

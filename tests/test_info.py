@@ -1,0 +1,50 @@
+"""``info`` gives the exact counts of SPEC section 2, as JSON and for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peclip_fast.info import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "total"),
+    [
+        ([], 9_399_564),
+        (["--model.reduction", "4"], 16_512_780),
+        (["--model.reduction=16"], 6_340_620),
+        (["--model.recurrence", "rnn"], 9_399_564 - 2_477_964 + 2_030_988),
+        (["--model.recurrence", "lstm"], 9_399_564 - 2_477_964 + 2_701_452),
+        (["--model.recurrence", "none"], 9_399_564 - 2_477_964 + 1_807_500),
+    ],
+)
+def test_counts(capsys, arguments, total):
+    assert main(["--json", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["trained"]["total"] == total
+    assert sum(found["trained"].values()) == 2 * total
+    assert found["frozen"] == 149_620_737
+    for devices in found["backends"].values():
+        assert devices["cpu"]["choice"] in ("reference", "cpu")
+        assert all(isinstance(why, str) and why for why in devices["cpu"]["not_taken"].values())
+
+
+def test_a_file_and_a_word_for_people(capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_text("model:\n  temporal: false\n  prompts: none\n")
+    assert main(["--config", str(tmp_path / "mine.yaml")]) == 0
+    text = capsys.readouterr().out
+    assert "3,366,528" in text  # both text adapters and the vision one
+    assert "temporal " not in text.partition("backends")[0]
+
+
+def test_wrong_options_end_in_one_line(capsys):
+    assert main(["--model.reducton", "4"]) == 2
+    assert capsys.readouterr().err == (
+        "error: unknown option --model.reducton; did you mean --model.reduction?\n"
+    )
+    assert main(["--model.backbone", "ViT-X"]) == 2
+    assert capsys.readouterr().err.startswith("error: backbone 'ViT-X': open_clip knows none")
+    assert main(["--config", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: --config nowhere: no such file")
