@@ -1,0 +1,106 @@
+"""What `pip install .` must leave behind: the compiled module, the kernels in their place."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def files() -> list[str]:
+    """The files of the installed distribution, as its RECORD lists them."""
+    for found in importlib.metadata.distributions(name="peclip-fast"):
+        if found.read_text("RECORD") is not None:  # else an egg-info folder that a build left
+            return [str(file) for file in found.files or ()]
+    pytest.skip("peclip-fast is not installed: this is a source tree on the path")
+
+
+def _setup(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("pybind11")
+    pytest.importorskip("setuptools", minversion="77")
+    return subprocess.run(
+        [sys.executable, "setup.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_compiled_module_states_its_build() -> None:
+    _C = pytest.importorskip("peclip_fast._C", reason="the extension is not built here")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", _C.version)
+    assert _C.cuda == bool(_C.cuda_architectures)
+    if _C.cuda:
+        assert re.match(r"\d+\.\d+", _C.cuda_version)
+        assert list(_C.cuda_architectures) == sorted(set(_C.cuda_architectures))
+        assert min(_C.cuda_architectures) >= 75
+    else:
+        assert _C.cuda_version is None
+        assert "PECLIP_FAST_CUDA" in _C.cuda_problem()
+
+
+def test_compiled_module_is_of_the_installed_version(files: list[str]) -> None:
+    from peclip_fast import _C
+
+    assert _C.version == importlib.metadata.version("peclip-fast")
+
+
+def test_without_a_gpu_the_module_loads_and_says_why() -> None:
+    _C = pytest.importorskip("peclip_fast._C", reason="the extension is not built here")
+    torch = pytest.importorskip("torch")
+    assert bool(_C.cuda_problem()) == (not (_C.cuda and torch.cuda.is_available()))
+
+
+def test_kernels_install_inside_the_package(files: list[str]) -> None:
+    tops = {file.split("/")[0] for file in files}
+    ours = r"peclip_fast|peclip_fast-.*\.dist-info|__editable__.*peclip_fast.*|__pycache__"
+    assert tops
+    assert all(re.fullmatch(ours, top) for top in tops), tops
+    spec = importlib.util.find_spec("peclip_fast.kernels")
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin).name == "__init__.py"
+
+
+def test_source_tree_on_the_path_still_finds_the_compiled_module(files: list[str]) -> None:
+    """`python -m peclip_fast.train` in the checkout: its peclip_fast/ hides the installed one."""
+    code = "import peclip_fast, peclip_fast._C, peclip_fast.kernels; print(peclip_fast.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.split()[-1]) == ROOT / "peclip_fast" / "__init__.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PECLIP_FAST_CUDA", "yes"), ("PECLIP_FAST_CUDA_ARCHS", "hopper")]
+)
+def test_wrong_build_setting_is_one_clear_error(name: str, value: str, tmp_path: Path) -> None:
+    settings = {"PECLIP_FAST_CUDA": "1", name: value}
+    done = _setup("build_ext", "--build-temp", str(tmp_path), "-b", str(tmp_path), **settings)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith(f"error: {name} is {value!r}: expected ")
+
+
+@pytest.mark.slow
+def test_builds_without_cuda(tmp_path: Path) -> None:
+    arguments = ("build_ext", "--build-temp", str(tmp_path / "temp"), "-b", str(tmp_path / "lib"))
+    done = _setup(*arguments, PECLIP_FAST_CUDA="0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (library,) = (tmp_path / "lib" / "peclip_fast").iterdir()
+    spec = importlib.util.spec_from_file_location("_C", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not module.cuda
+    assert module.cuda_architectures == ()
