@@ -25,13 +25,24 @@ shared memory, no spills), not yet from a clock: no GPU has run them.
 
 from __future__ import annotations
 
-import contextlib
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from peclip_fast.kernels.tiles import (
+    chunks,
+    dot,
+    gelu,
+    gelu_slope,
+    load_tile,
+    on_device,
+    precision,
+    reduce_groups,
+    round_to,
+)
 
 
 class Blocks(NamedTuple):
@@ -55,16 +66,16 @@ class Config(NamedTuple):
 CONFIGS = {
     (96, 2): Config(
         forward=Blocks(64, 64, 64, warps=4, stages=3),
-        rows=Blocks(64, 64, 64, warps=4, stages=2),
+        rows=Blocks(64, 64, 32, warps=4, stages=3),
         weights=Blocks(64, 64, 0, warps=4, stages=3),
     ),
     (192, 2): Config(
         forward=Blocks(64, 64, 64, warps=8, stages=2),
-        rows=Blocks(64, 64, 32, warps=8, stages=2),
+        rows=Blocks(32, 64, 32, warps=4, stages=2),
         weights=Blocks(64, 64, 0, warps=8, stages=2),
     ),
     (320, 2): Config(
-        forward=Blocks(64, 32, 32, warps=8, stages=2),
+        forward=Blocks(32, 32, 32, warps=4, stages=2),
         rows=Blocks(32, 32, 32, warps=8, stages=2),
         weights=Blocks(32, 32, 0, warps=8, stages=2),
     ),
@@ -85,46 +96,8 @@ ROWS_PER_GROUP = 512
 
 
 def config(hidden: int, dtype: torch.dtype) -> Config:
-    return next(c for (most, size), c in CONFIGS.items() if hidden <= most and size == dtype.itemsize)
-
-
-def chunks(hidden: int) -> tuple[int, int]:
-    """Cut h in two powers of two of at least 16 (tl.dot's least), the second 0 if not needed."""
-    if hidden <= 16:
-        return 16, 0
-    first = 1 << (hidden.bit_length() - 1)
-    rest = hidden - first
-    second = max(16, triton.next_power_of_2(rest)) if rest else 0
-    return (2 * first, 0) if second == first else (first, second)
-
-
-@triton.jit
-def _load(ptr, i, i_stride, i_end, I_TAIL: tl.constexpr, j, j_stride, j_end, J_TAIL: tl.constexpr):
-    """The tile ptr[i, j], zero beyond the ends; an end is checked only where it can be passed."""
-    at = ptr + i[:, None] * i_stride + j[None, :] * j_stride
-    if I_TAIL:
-        if J_TAIL:
-            tile = tl.load(at, mask=(i[:, None] < i_end) & (j[None, :] < j_end), other=0.0)
-        else:
-            tile = tl.load(at, mask=i[:, None] < i_end, other=0.0)
-    else:
-        if J_TAIL:
-            tile = tl.load(at, mask=j[None, :] < j_end, other=0.0)
-        else:
-            tile = tl.load(at)
-    return tile
-
-
-@triton.jit
-def _gelu(u):
-    return 0.5 * u * (1.0 + tl.erf(u * 0.7071067811865476))
-
-
-@triton.jit
-def _gelu_slope(u):
-    return 0.5 * (1.0 + tl.erf(u * 0.7071067811865476)) + 0.3989422804014327 * u * tl.exp(
-        -0.5 * u * u
-    )
+    size = dtype.itemsize
+    return next(c for (most, bytes_), c in CONFIGS.items() if hidden <= most and bytes_ == size)
 
 
 @triton.jit
@@ -145,31 +118,34 @@ def forward_kernel(
 
     for start in range(0, D, K):
         k = start + tl.arange(0, K)
-        x = _load(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
-        w0 = _load(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
-        u0 = tl.dot(x, w0, u0, input_precision=PRECISION)
+        x = round_to(load_tile(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0), dtype)
+        w0 = load_tile(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
+        u0 = dot(x, w0, u0, PRECISION)
         if H1 > 0:
-            w1 = _load(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
-            u1 = tl.dot(x, w1, u1, input_precision=PRECISION)
+            w1 = load_tile(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
+            u1 = dot(x, w1, u1, PRECISION)
 
-    a0 = _gelu(u0 + tl.load(down_bias_ptr + j0, mask=j0 < H, other=0.0)[None, :]).to(dtype)
+    b0 = tl.load(down_bias_ptr + j0, mask=j0 < H, other=0.0)
+    a0 = round_to(gelu(u0 + b0[None, :]), dtype)
     if H1 > 0:
-        a1 = _gelu(u1 + tl.load(down_bias_ptr + j1, mask=j1 < H, other=0.0)[None, :]).to(dtype)
+        b1 = tl.load(down_bias_ptr + j1, mask=j1 < H, other=0.0)
+        a1 = round_to(gelu(u1 + b1[None, :]), dtype)
 
     for start in range(0, D, N):
         n = start + tl.arange(0, N)
-        w0 = _load(up_weight_ptr, j0, 1, H, H0 > H, n, H, D, D % N > 0)
-        y = tl.dot(a0, w0, input_precision=PRECISION)
+        w0 = load_tile(up_weight_ptr, j0, 1, H, H0 > H, n, H, D, D % N > 0)
+        y = dot(a0, w0, tl.zeros((M, N), tl.float32), PRECISION)
         if H1 > 0:
-            w1 = _load(up_weight_ptr, j1, 1, H, H0 + H1 > H, n, H, D, D % N > 0)
-            y = tl.dot(a1, w1, y, input_precision=PRECISION)
+            w1 = load_tile(up_weight_ptr, j1, 1, H, H0 + H1 > H, n, H, D, D % N > 0)
+            y = dot(a1, w1, y, PRECISION)
         y = (y + tl.load(up_bias_ptr + n, mask=n < D, other=0.0)[None, :]) * scale
         if SKIP:
-            y += _load(x_ptr, row, x_stride, rows, True, n, 1, D, D % N > 0)
+            y += load_tile(x_ptr, row, x_stride, rows, True, n, 1, D, D % N > 0)
         if RESIDUAL:
-            y += _load(residual_ptr, row, residual_stride, rows, True, n, 1, D, D % N > 0)
+            y += load_tile(residual_ptr, row, residual_stride, rows, True, n, 1, D, D % N > 0)
+        y = round_to(y, y_ptr.dtype.element_ty)
         keep = (row[:, None] < rows) & (n[None, :] < D)
-        tl.store(y_ptr + row[:, None] * D + n[None, :], y.to(y_ptr.dtype.element_ty), mask=keep)
+        tl.store(y_ptr + row[:, None] * D + n[None, :], y, mask=keep)
 
 
 @triton.jit
@@ -177,10 +153,10 @@ def _finish_hidden(u, da, j, down_bias_ptr, a_ptr, du_ptr, row, rows, scale, H: 
     """Store GELU(u) and du for one chunk of h; give du in the dtype of the products."""
     u += tl.load(down_bias_ptr + j, mask=j < H, other=0.0)[None, :]
     dtype = a_ptr.dtype.element_ty
-    du = (da * scale * _gelu_slope(u)).to(dtype)
+    du = round_to(da * scale * gelu_slope(u), dtype)
     at = row[:, None] * H + j[None, :]
     keep = (row[:, None] < rows) & (j[None, :] < H)
-    tl.store(a_ptr + at, _gelu(u).to(dtype), mask=keep)
+    tl.store(a_ptr + at, round_to(gelu(u), dtype), mask=keep)
     tl.store(du_ptr + at, du, mask=keep)
     return du
 
@@ -205,17 +181,18 @@ def rows_kernel(
 
     for start in range(0, D, K):
         k = start + tl.arange(0, K)
-        x = _load(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
-        g = _load(grad_ptr, row, grad_stride, rows, True, k, 1, D, D % K > 0).to(dtype)
-        w0 = _load(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
-        u0 = tl.dot(x, w0, u0, input_precision=PRECISION)
-        v0 = _load(up_weight_ptr, k, H, D, D % K > 0, j0, 1, H, H0 > H)
-        da0 = tl.dot(g, v0, da0, input_precision=PRECISION)
+        x = round_to(load_tile(x_ptr, row, x_stride, rows, True, k, 1, D, D % K > 0), dtype)
+        g = load_tile(grad_ptr, row, grad_stride, rows, True, k, 1, D, D % K > 0)
+        g = round_to(g, dtype)
+        w0 = load_tile(down_weight_ptr, k, 1, D, D % K > 0, j0, D, H, H0 > H)
+        u0 = dot(x, w0, u0, PRECISION)
+        v0 = load_tile(up_weight_ptr, k, H, D, D % K > 0, j0, 1, H, H0 > H)
+        da0 = dot(g, v0, da0, PRECISION)
         if H1 > 0:
-            w1 = _load(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
-            u1 = tl.dot(x, w1, u1, input_precision=PRECISION)
-            v1 = _load(up_weight_ptr, k, H, D, D % K > 0, j1, 1, H, H0 + H1 > H)
-            da1 = tl.dot(g, v1, da1, input_precision=PRECISION)
+            w1 = load_tile(down_weight_ptr, k, 1, D, D % K > 0, j1, D, H, H0 + H1 > H)
+            u1 = dot(x, w1, u1, PRECISION)
+            v1 = load_tile(up_weight_ptr, k, H, D, D % K > 0, j1, 1, H, H0 + H1 > H)
+            da1 = dot(g, v1, da1, PRECISION)
 
     du0 = _finish_hidden(u0, da0, j0, down_bias_ptr, a_ptr, du_ptr, row, rows, scale, H)
     if H1 > 0:
@@ -223,15 +200,16 @@ def rows_kernel(
 
     for start in range(0, D, N):
         n = start + tl.arange(0, N)
-        w0 = _load(down_weight_ptr, j0, D, H, H0 > H, n, 1, D, D % N > 0)
-        dx = tl.dot(du0, w0, input_precision=PRECISION)
+        w0 = load_tile(down_weight_ptr, j0, D, H, H0 > H, n, 1, D, D % N > 0)
+        dx = dot(du0, w0, tl.zeros((M, N), tl.float32), PRECISION)
         if H1 > 0:
-            w1 = _load(down_weight_ptr, j1, D, H, H0 + H1 > H, n, 1, D, D % N > 0)
-            dx = tl.dot(du1, w1, dx, input_precision=PRECISION)
+            w1 = load_tile(down_weight_ptr, j1, D, H, H0 + H1 > H, n, 1, D, D % N > 0)
+            dx = dot(du1, w1, dx, PRECISION)
         if SKIP:
-            dx += _load(grad_ptr, row, grad_stride, rows, True, n, 1, D, D % N > 0)
+            dx += load_tile(grad_ptr, row, grad_stride, rows, True, n, 1, D, D % N > 0)
+        dx = round_to(dx, dx_ptr.dtype.element_ty)
         keep = (row[:, None] < rows) & (n[None, :] < D)
-        tl.store(dx_ptr + row[:, None] * D + n[None, :], dx.to(dx_ptr.dtype.element_ty), mask=keep)
+        tl.store(dx_ptr + row[:, None] * D + n[None, :], dx, mask=keep)
 
 
 @triton.jit
@@ -258,17 +236,17 @@ def _weight_partial(
 
     for first in range(start, end, M):
         row = first + tl.arange(0, M).to(tl.int64)
-        wide = _load(wide_ptr, row, wide_stride, end, True, n, 1, D, D % N > 0)
-        thin0 = _load(thin_ptr, row, H, end, True, j0, 1, H, H0 > H)
-        across = tl.trans(wide.to(dtype))
-        w0 = tl.dot(across, thin0, w0, input_precision=PRECISION)
+        wide = load_tile(wide_ptr, row, wide_stride, end, True, n, 1, D, D % N > 0)
+        thin0 = load_tile(thin_ptr, row, H, end, True, j0, 1, H, H0 > H)
+        across = tl.trans(round_to(wide, dtype))
+        w0 = dot(across, thin0, w0, PRECISION)
         if THIN_BIAS:
             thin_sum0 += tl.sum(thin0.to(tl.float32), 0)
         else:
             wide_sum += tl.sum(wide.to(tl.float32), 0)
         if H1 > 0:
-            thin1 = _load(thin_ptr, row, H, end, True, j1, 1, H, H0 + H1 > H)
-            w1 = tl.dot(across, thin1, w1, input_precision=PRECISION)
+            thin1 = load_tile(thin_ptr, row, H, end, True, j1, 1, H, H0 + H1 > H)
+            w1 = dot(across, thin1, w1, PRECISION)
             if THIN_BIAS:
                 thin_sum1 += tl.sum(thin1.to(tl.float32), 0)
 
@@ -313,30 +291,10 @@ def weights_kernel(
         )  # fmt: skip
 
 
-@triton.jit
-def reduce_kernel(
-    partial_ptr, out_ptr, count, groups, GROUPS: tl.constexpr, BLOCK: tl.constexpr
-):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    group = tl.arange(0, GROUPS)
-    part = _load(partial_ptr, group, count, groups, True, i, 1, count, True)
-    tl.store(out_ptr + i, tl.sum(part, 0).to(out_ptr.dtype.element_ty), mask=i < count)
-
-
 def _as_rows(t: Tensor) -> Tensor:
     """(..., D) -> (M, D) with unit last stride: a view where one exists."""
     flat = t.reshape(-1, t.shape[-1])
     return flat if flat.stride(1) == 1 else flat.contiguous()
-
-
-def _on_device(t: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Triton launches on the current device; make it the tensor's."""
-    return torch.cuda.device(t.device) if t.is_cuda else contextlib.nullcontext()
-
-
-def _precision() -> str:
-    """How fp32 products are formed, as torch.set_float32_matmul_precision says (exact unless set)."""
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def forward(
@@ -362,12 +320,12 @@ def forward(
     res = x if residual is None else _as_rows(residual)
     if x.shape[0] == 0:
         return y
-    with _on_device(x):
+    with on_device(x):
         forward_kernel[(triton.cdiv(x.shape[0], blocks.m),)](
             x, res, down_weight, down_bias, up_weight, up_bias, y,
             x.shape[0], x.stride(0), res.stride(0), scale,
             D=width, H=hidden, H0=h0, H1=h1,
-            SKIP=skip, RESIDUAL=residual is not None, PRECISION=_precision(),
+            SKIP=skip, RESIDUAL=residual is not None, PRECISION=precision(),
             M=blocks.m, N=blocks.n, K=blocks.k, num_warps=blocks.warps, num_stages=blocks.stages,
         )  # fmt: skip
     return y
@@ -387,34 +345,31 @@ def backward(
     h0, h1 = chunks(hidden)
     dtype = down_weight.dtype
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    flat = torch.empty(2 * width * hidden + width + hidden, dtype=dtype, device=x.device)
+    count = 2 * width * hidden + width + hidden
     x, grad = _as_rows(x), _as_rows(grad)
     rows = x.shape[0]
     if rows == 0:
-        return dx, flat.zero_()
+        return dx, torch.zeros(count, dtype=dtype, device=x.device)
     _, row_blocks, weight_blocks = config(hidden, dtype)
     # The groups depend on the sizes alone, so every machine adds in the same order.
     groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
     rows_per_group = triton.cdiv(triton.cdiv(rows, groups), weight_blocks.m) * weight_blocks.m
     groups = triton.cdiv(rows, rows_per_group)
     a, du = torch.empty((2, rows, hidden), dtype=dtype, device=x.device)
-    partial = torch.empty((groups, flat.numel()), dtype=torch.float32, device=x.device)
-    with _on_device(x):
+    partial = torch.empty((groups, count), dtype=torch.float32, device=x.device)
+    with on_device(x):
         rows_kernel[(triton.cdiv(rows, row_blocks.m),)](
             grad, x, down_weight, down_bias, up_weight, dx, a, du,
             rows, grad.stride(0), x.stride(0), scale,
-            D=width, H=hidden, H0=h0, H1=h1, SKIP=skip, PRECISION=_precision(),
+            D=width, H=hidden, H0=h0, H1=h1, SKIP=skip, PRECISION=precision(),
             M=row_blocks.m, N=row_blocks.n, K=row_blocks.k,
             num_warps=row_blocks.warps, num_stages=row_blocks.stages,
         )  # fmt: skip
         weights_kernel[(groups, triton.cdiv(width, weight_blocks.n), 2)](
             grad, x, a, du, partial, rows, grad.stride(0), x.stride(0), rows_per_group, scale,
-            D=width, H=hidden, H0=h0, H1=h1, PRECISION=_precision(),
+            D=width, H=hidden, H0=h0, H1=h1, PRECISION=precision(),
             M=weight_blocks.m, N=weight_blocks.n,
             num_warps=weight_blocks.warps, num_stages=weight_blocks.stages,
         )  # fmt: skip
-        reduce_kernel[(triton.cdiv(flat.numel(), 128),)](
-            partial, flat, flat.numel(), groups,
-            GROUPS=triton.next_power_of_2(groups), BLOCK=128, num_warps=4,
-        )  # fmt: skip
+        flat = reduce_groups(partial, dtype)
     return dx, flat

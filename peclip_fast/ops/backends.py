@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 
 from peclip_fast.errors import InputError
 
+OPERATORS = ("bottleneck_adapter", "temporal_adapter")
 BACKENDS = ("auto", "reference", "cpu", "triton", "cuda")
 
 # What `auto` tries on each device type, best first. `reference` runs wherever PyTorch does.
@@ -170,8 +172,18 @@ def _select(
     return backend
 
 
-# torch.compile keeps the answer as a constant of the compiled graph instead of tracing the search.
-_select_constant = torch.compiler.assume_constant_result(_select)
+@torch.compiler.assume_constant_result
+def _select_while_compiling(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    hidden: int,
+    frames: int,
+) -> str:
+    """torch.compile keeps the answer as a constant of its graph instead of tracing the search."""
+    return _select(op, backend, device, dtype, width, hidden, frames)
 
 
 def select(
@@ -192,8 +204,22 @@ def select(
     if backend == "reference":
         return backend
     if torch.compiler.is_compiling():
-        return _select_constant(op, backend, device, dtype, width, hidden, frames)
+        # Weights given as symbolic sizes (dynamic=True) become the constants that they are.
+        sizes = (operator.index(width), operator.index(hidden), operator.index(frames))
+        return _select_while_compiling(op, backend, device, dtype, *sizes)
     return _select(op, backend, device, dtype, width, hidden, frames)
+
+
+def refuse_forward_mode(op: str, backend: str, tensors: tuple[torch.Tensor | None, ...]) -> None:
+    """Raise NotImplementedError if a tensor has a forward-mode tangent: kernels would drop it."""
+    if torch.compiler.is_compiling():
+        return
+    unpack = torch.autograd.forward_ad.unpack_dual
+    if any(t is not None and unpack(t).tangent is not None for t in tensors):
+        raise NotImplementedError(
+            f"{op}: the {backend} backend has no forward-mode derivatives (jvp); "
+            "use backend='reference' for them"
+        )
 
 
 def describe(
@@ -208,7 +234,7 @@ def describe(
     import peclip_fast.ops  # noqa: F401  (its modules declare the kernels)
 
     answer: dict[str, dict[str, dict[str, object]]] = {}
-    for op in sorted({op for op, _ in _kernels}):
+    for op in OPERATORS:
         answer[op] = {}
         for device in ("cpu", "cuda"):
             absent = gpu_missing() if device == "cuda" else None

@@ -116,6 +116,7 @@ def _fused(
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     autocast = torch.is_autocast_enabled(x.device.type)
+    backends.refuse_forward_mode(OP, "triton", (x, *weights, residual))
     names = ("down_weight", "down_bias", "up_weight", "up_bias", "residual")
     for name, tensor in zip(names, (*weights, residual), strict=True):
         if tensor is None:
@@ -128,8 +129,6 @@ def _fused(
             raise InputError(f"{OP}: {name} is {tensor.dtype}, expected float32, bfloat16, float16")
     weights = tuple(w.to(dtype).contiguous() for w in weights)
     return torch.ops.peclip_fast.bottleneck_adapter_triton(x, *weights, residual, skip, scale)
-
-
 
 
 backends.declare(

@@ -1,0 +1,122 @@
+"""Which backend runs, and the reasons given for the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends
+
+CPU = torch.device("cpu")
+SIZES = (768, 96)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], backends.Kernel]:
+    """An operator `op` with made-up kernels: cpu is there, triton lacks something."""
+    declared: dict[tuple[str, str], backends.Kernel] = {}
+    monkeypatch.setattr(backends, "_kernels", declared)
+    monkeypatch.setattr(backends, "VERIFIED", set())
+    backends._select.cache_clear()
+    backends.declare(
+        "op",
+        "cpu",
+        backends.Kernel(("cpu",), lambda: None, width=(8, 1024), hidden=(1, 192), frames=(1, 256)),
+    )
+    backends.declare("op", "triton", backends.Kernel(("cuda",), lambda: "triton has a cold"))
+    yield declared
+    backends._select.cache_clear()
+
+
+def select(backend: str, dtype: torch.dtype = torch.float32, frames: int = 16, **sizes: int) -> str:
+    width, hidden = sizes.get("width", 768), sizes.get("hidden", 96)
+    return backends.select("op", backend, CPU, dtype, width, hidden, frames)
+
+
+def test_auto_takes_verified_kernels_only(kernels: object) -> None:
+    assert select("auto") == "reference"
+    backends.VERIFIED.add(("op", "cpu"))
+    assert select("auto") == "reference", "the choice is remembered"
+    backends._select.cache_clear()
+    assert select("auto") == "cpu"
+    assert select("auto", hidden=193) == "reference"
+    assert select("auto", dtype=torch.float64) == "reference"
+
+
+def test_named_backends_run_or_raise(kernels: object) -> None:
+    assert select("cpu") == "cpu"
+    assert select("reference") == "reference"
+    for backend, sizes, reason in (
+        ("cpu", {"hidden": 193}, "it takes a hidden width h from 1 to 192, not 193"),
+        ("cpu", {"width": 4}, "it takes a width D from 8 to 1024, not 4"),
+        ("cpu", {"frames": 257}, "it takes a number of frames T from 1 to 256, not 257"),
+        ("cpu", {"dtype": torch.float64}, "it takes float32, bfloat16, float16, not float64"),
+        ("triton", {}, "triton has a cold"),
+        ("cuda", {}, "op has no cuda kernel"),
+    ):
+        with pytest.raises(InputError, match=f"backend '{backend}' can't run op: {reason}"):
+            select(backend, **sizes)
+    with pytest.raises(InputError, match="'gpu' is not one of auto, reference, cpu, triton, cuda"):
+        select("gpu")
+
+
+def test_a_kernel_stays_on_its_device(
+    kernels: dict[tuple[str, str], backends.Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels["op", "triton"] = backends.Kernel(("cuda",), lambda: None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(InputError, match="it runs on cuda tensors, or on cpu with TRITON_INTERPR"):
+        select("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert select("triton") == "triton"
+    backends.VERIFIED.add(("op", "triton"))
+    assert select("auto") == "reference", "the interpreter is for tests and never chosen"
+
+
+def test_capability(
+    kernels: dict[tuple[str, str], backends.Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    device = torch.device("cuda", 0)
+    kernels["op", "cuda"] = backends.Kernel(("cuda",), lambda: None, capability=(8, 0))
+    call = (device, torch.bfloat16, *SIZES, 16)
+    backends.VERIFIED.add(("op", "cuda"))
+    assert backends.select("op", "auto", *call) == "reference"
+    with pytest.raises(InputError, match=r"needs compute capability 8\.0, this GPU has 7\.5"):
+        backends.select("op", "cuda", *call)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert backends.select("op", "cuda", *call) == "cuda"
+    backends._select.cache_clear()
+    assert backends.select("op", "auto", *call) == "cuda"
+
+
+def test_describe() -> None:
+    """Every operator, every device, every backend: a choice or a reason."""
+    answer = backends.describe()
+    assert set(answer) == {"bottleneck_adapter", "temporal_adapter"}
+    for devices in answer.values():
+        assert set(devices) == {"cpu", "cuda"}
+        for entry in devices.values():
+            named = {entry["choice"], *entry["not_taken"]} - {None}
+            assert named == set(backends.BACKENDS[1:])
+            assert all(entry["not_taken"].values())
+    for op, devices in answer.items():
+        choice = devices["cpu"]["choice"]
+        assert choice == "reference" or (op, choice) in backends.VERIFIED
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_describe_without_a_gpu() -> None:
+    cuda = backends.describe()["bottleneck_adapter"]["cuda"]
+    assert cuda["choice"] is None
+    assert set(cuda["not_taken"].values()) <= {
+        "torch sees no CUDA GPU", "this torch is built without CUDA",
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_auto_on_a_gpu_is_verified() -> None:
+    for op, devices in backends.describe().items():
+        choice = devices["cuda"]["choice"]
+        assert choice == "reference" or (op, choice) in backends.VERIFIED
