@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _info(argv: list[str]) -> None:
-    parser = make_parser("info", __doc__ or "", "[--config NAME] [--model.reduction 4 ...] [--json]")
+    parser = make_parser(
+        "info", __doc__ or "", "[--config NAME] [--model.reduction 4 ...] [--json]"
+    )
     parser.add_argument("--config", type=str, help="a packaged configuration's name, or a file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = read_arguments(parser, argv)

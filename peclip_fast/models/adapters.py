@@ -39,7 +39,7 @@ class BottleneckAdapter(nn.Module):
         )
 
 
-RECURRENCES: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+RECURRENCES = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class TemporalAdapter(nn.Module):
@@ -61,9 +61,7 @@ class TemporalAdapter(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.scale = nn.Linear(width, 1) if scaling != "none" else None
         self.down = nn.Linear(width, hidden)
-        self.recurrence = (
-            RECURRENCES[recurrence](hidden, hidden) if recurrence != "none" else None
-        )
+        self.recurrence = RECURRENCES[recurrence](hidden, hidden) if recurrence != "none" else None
         self.up = nn.Linear(hidden, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
@@ -74,6 +72,7 @@ class TemporalAdapter(nn.Module):
         """x, residual (B, T, L, D) -> residual + x + TDA(x), same shape."""
         if not isinstance(self.recurrence, nn.GRU):
             return self._plain(x, residual)
+        weight_ih, weight_hh, bias_ih, bias_hh = self.recurrence.all_weights[0]
         return ops.temporal_adapter(
             x,
             residual,
@@ -83,10 +82,10 @@ class TemporalAdapter(nn.Module):
             self.scale.bias if self.scale is not None else None,
             self.down.weight,
             self.down.bias,
-            self.recurrence.weight_ih_l0,
-            self.recurrence.weight_hh_l0,
-            self.recurrence.bias_ih_l0,
-            self.recurrence.bias_hh_l0,
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
             self.up.weight,
             self.up.bias,
             scaling=self.scaling,

@@ -184,7 +184,7 @@ class PEClip(nn.Module):
         """
         trained = [p.detach() for p in self._text_side()]
         sums = torch.stack([p.double().sum() for p in trained]).tolist() if trained else []
-        frozen = self._text.text.parameters()
+        frozen = self.backbone.parameters()
         tensors = [*trained, *frozen, self.class_tokens]
         versions = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
         return sums, versions, torch.is_autocast_enabled(self.class_tokens.device.type)
@@ -242,7 +242,7 @@ class PEClip(nn.Module):
     # Head --------------------------------------------------------------------------------------
 
     def forward(self, frames: Tensor, text_features: Tensor | None = None) -> Tensor:
-        """Logits (B, C), at least float32: 100 times the cosine of clip and class text (equation 1).
+        """Logits (B, C), at least float32: 100 times the cosine of clip and text (equation 1).
 
         Args:
             frames: (B, T, 3, H, W), float in [0, 1] or uint8.
@@ -252,7 +252,6 @@ class PEClip(nn.Module):
         texts = self._text_features() if text_features is None else text_features
         with torch.autocast(clips.device.type, enabled=False):
             return LOGIT_SCALE * (clips @ texts.T)
-
 
     # Files -------------------------------------------------------------------------------------
 

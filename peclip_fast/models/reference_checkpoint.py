@@ -35,9 +35,7 @@ class _Inert:
         """Keep nothing."""
 
 
-def load_reference_checkpoint(
-    path: str | Path, class_texts: Sequence[str] | None = None
-) -> PEClip:
+def load_reference_checkpoint(path: str | Path, class_texts: Sequence[str] | None = None) -> PEClip:
     """The model equal to a ``.pth`` of the published program, in eval mode.
 
     All sizes are read off the tensors. The file is loaded with ``weights_only=True``; objects in
@@ -108,18 +106,18 @@ def _published_name(name: str) -> str:
         kind, index, *leaf = rest.split(".")
         first = {"text": "ctx", "projections": "proj"}[kind]
         deep = {"text": "compound_prompts_text", "projections": "compound_prompt_projections"}
-        place = first if index == "0" else f"{deep[kind]}.{int(index) - 1}"
-        return ".".join(["prompt_learner", place, *leaf])
+        layer = first if index == "0" else f"{deep[kind]}.{int(index) - 1}"
+        return ".".join(["prompt_learner", layer, *leaf])
     tower = "text" if part in ("shared_text", "text_adapter") else "vision"
     place = "pre_attn" if part.startswith("shared") else "pre_mlp"
-    index, module, leaf = rest.split(".")
+    block, module, parameter = rest.split(".")
     module = {
         "down": "down_proj",
         "up": "up_proj",
         "norm": "adapter_layer_norm_before",
         "recurrence": "rnn",
     }.get(module, module)
-    return f"{CLIP_BLOCKS[tower]}resblocks.{index}.adapter_{place}.{module}.{leaf}"
+    return f"{CLIP_BLOCKS[tower]}resblocks.{block}.adapter_{place}.{module}.{parameter}"
 
 
 def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:

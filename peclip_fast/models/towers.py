@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, TextTransformer, VisionTransformer
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from peclip_fast.errors import InputError
 
 
-def attend(block: ResidualAttentionBlock, x: Tensor, *, causal: bool, queries: int | None = None):
+def attend(block: Any, x: Tensor, *, causal: bool, queries: int | None = None) -> Tensor:
     """MHSA(LN1(x)): (N, L, D) -> (N, L, D), or of the first ``queries`` positions alone."""
     attn, y = block.attn, block.ln_1(x)
     weight, bias, width = attn.in_proj_weight, attn.in_proj_bias, x.shape[-1]
@@ -24,13 +26,13 @@ def attend(block: ResidualAttentionBlock, x: Tensor, *, causal: bool, queries: i
     return block.ls_1(attn.out_proj(heads.transpose(1, 2).flatten(2)))
 
 
-def feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+def feed_forward(block: Any, x: Tensor) -> Tensor:
     """MLP(LN2(x)): (..., D) -> (..., D)."""
     return block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def _blocks(transformer: nn.Module, tower: str, name: str) -> nn.ModuleList:
-    blocks = transformer.resblocks
+def _blocks(transformer: Any, tower: str, name: str) -> nn.ModuleList:
+    blocks: nn.ModuleList = transformer.resblocks
     if not all(isinstance(block, ResidualAttentionBlock) for block in blocks):
         raise InputError(
             f"backbone {name!r}: its {tower} encoder has blocks of the kind "
@@ -42,8 +44,8 @@ def _blocks(transformer: nn.Module, tower: str, name: str) -> nn.ModuleList:
 class VisionTower:
     """A view of open_clip's VisionTransformer with a class token."""
 
-    def __init__(self, backbone: nn.Module, name: str) -> None:
-        visual = backbone.visual
+    def __init__(self, backbone: Any, name: str) -> None:
+        visual: Any = backbone.visual
         if not isinstance(visual, VisionTransformer):
             raise InputError(
                 f"backbone {name!r}: its vision encoder is a {type(visual).__name__}; expected "
@@ -78,11 +80,12 @@ class VisionTower:
 class TextTower:
     """A view of open_clip's causal text encoder, whether or not it is a module of its own."""
 
-    def __init__(self, backbone: nn.Module, name: str) -> None:
-        text = backbone if hasattr(backbone, "transformer") else backbone.text
+    def __init__(self, backbone: Any, name: str) -> None:
+        text: Any = backbone if hasattr(backbone, "transformer") else backbone.text
         custom = isinstance(text, TextTransformer)
         pool = text.pool_type if custom else getattr(backbone, "text_pool_type", None)
-        if getattr(text, "attn_mask", None) is None or pool != "argmax" or getattr(text, "cls_emb", None) is not None:
+        causal = getattr(text, "attn_mask", None) is not None
+        if not causal or pool != "argmax" or getattr(text, "cls_emb", None) is not None:
             raise InputError(
                 f"backbone {name!r}: expected a causal text encoder that ends at its "
                 "end-of-text token, as CLIP's"
