@@ -25,7 +25,7 @@ def run_command(command: Callable[[list[str]], None], argv: Sequence[str] | None
         sys.stdout.flush()
         return 0
     except InputError as error:
-        message = _last_line(str(error))
+        message = str(error)
     except BrokenPipeError:  # the reader of our output has gone, as in `predict ... | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -39,8 +39,3 @@ def run_command(command: Callable[[list[str]], None], argv: Sequence[str] | None
         return INTERRUPTED
     print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
-
-
-def _last_line(message: str) -> str:
-    """The message itself, where a loader's worker process has put its traceback in front."""
-    return message.rsplit("InputError: ", 1)[-1]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
@@ -109,6 +109,23 @@ class RunConfig:
     def to_yaml(self) -> str:
         """Every field, such that from_yaml() gives an equal configuration."""
         return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+
+
+class Difference(NamedTuple):
+    """An option in which two configurations differ."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.before}, not {self.after}"
+
+
+def differences(before: RunConfig, after: RunConfig) -> list[Difference]:
+    """The options in which two configurations differ."""
+    pairs = zip(*(_flat(dataclasses.asdict(config)) for config in (before, after)), strict=True)
+    return [Difference(key, a, b) for (key, a), (_, b) in pairs if a != b]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from peclip_fast.errors import InputError
 
+PARTIAL = ".tmp-"  # and the process's number, at the end of a name while a file is written
 ROOM = 1 << 16  # bytes that check_writable tries to write
 
 
@@ -26,7 +27,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new."""
-    side = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    side = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
     try:
         with naming(path):
             with open(side, "wb") as file:
@@ -36,6 +37,11 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.replace(side, path)
     finally:
         side.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file was being written when its process was killed."""
+    return PARTIAL in path.name
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from peclip_fast.config import RunConfig
-from peclip_fast.data.mix import mix_batch
+from peclip_fast.data import mix_batch
 from peclip_fast.engine.distributed import gather
 from peclip_fast.engine.schedule import warmup_cosine
 from peclip_fast.models import PEClip
@@ -25,28 +26,32 @@ class ClipClassifier(LightningModule):
     Args:
         model: what is trained.
         config: of the run.
-        steps_per_epoch: optimizer steps in an epoch.
+        batches_per_epoch: of each process.
     """
 
     loss_sum: Tensor
 
-    def __init__(self, model: PEClip, config: RunConfig, steps_per_epoch: int) -> None:
+    def __init__(self, model: PEClip, config: RunConfig, batches_per_epoch: int) -> None:
         super().__init__()
         self.model = model
         self.config = config
-        self.steps_per_epoch = steps_per_epoch
+        self.batches_per_epoch = batches_per_epoch
         # Sum of the losses of this epoch's clips, and their number.
         self.register_buffer("loss_sum", torch.zeros(2, dtype=torch.float64), persistent=False)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Mean loss of a batch: frames (B, T, 3, H, W) uint8, label (B,)."""
         labels = batch["label"]
-        targets = F.one_hot(labels, len(self.model.classes)).float()
+        if len(labels) == 0:  # all its clips were bad and skipped: a step without a gradient
+            trained = self.model.trained_parameters().values()
+            return torch.stack([p.sum() * 0 for p in trained]).sum()
         frames, targets = mix_batch(
             batch["frames"].float() / 255,
-            targets,
+            F.one_hot(labels, len(self.model.classes)).float(),
             self.config.data.mix,
-            seed=(self.config.train.seed, self.current_epoch, batch_idx, self.global_rank),
+            seed=self.config.train.seed,
+            step=self.current_epoch * self.batches_per_epoch + batch_idx,
+            rank=self.global_rank,
         )
         loss = F.cross_entropy(self.model(frames), targets)
         self.loss_sum += torch.stack([loss.detach() * len(labels), loss.new_tensor(len(labels))])
@@ -62,7 +67,8 @@ class ClipClassifier(LightningModule):
             if parameters
         ]
         optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay)
-        warmup, total = (self.steps_per_epoch * n for n in (train.warmup_epochs, train.epochs))
+        steps = math.ceil(self.batches_per_epoch / train.accumulate)
+        warmup, total = (steps * epochs for epochs in (train.warmup_epochs, train.epochs))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup, total)
         )
@@ -75,7 +81,7 @@ class ClipClassifier(LightningModule):
         """Mean loss over the clips since the last call, of all processes."""
         total, clips = self._summed_loss().tolist()
         self.loss_sum.zero_()
-        return total / clips
+        return total / clips if clips else math.nan
 
     def _summed_loss(self) -> Tensor:
         return torch.stack(gather(self.loss_sum.cpu())).sum(0)

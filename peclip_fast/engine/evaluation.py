@@ -1,0 +1,97 @@
+"""From a model and clips to probabilities, on one process or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peclip_fast.config import RunConfig
+from peclip_fast.data import BadClip, ClipDataset, ClipRecord, make_loader
+from peclip_fast.engine.distributed import World, gather
+from peclip_fast.engine.metrics import Scores, score
+from peclip_fast.errors import InputError
+from peclip_fast.models import PEClip
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of the clips that could be read, ordered by their index.
+
+    Args:
+        index: (N,) int64, into the records.
+        labels: (N,) int64.
+        probabilities: (N, C) float32.
+        bad: the clips that were skipped.
+    """
+
+    index: Tensor
+    labels: Tensor
+    probabilities: Tensor
+    bad: list[BadClip]
+
+    @property
+    def classes(self) -> Tensor:
+        """(N,) int64, the most probable class of each clip."""
+        return self.probabilities.argmax(1)
+
+    def scores(self, names: tuple[str, ...]) -> Scores:
+        """Metrics over the clips that could be read."""
+        return score(self.labels, self.classes, names)
+
+
+def predict(
+    model: PEClip, records: list[ClipRecord], config: RunConfig, device: torch.device, world: World
+) -> Predictions:
+    """Run the model over clips, each on one of the processes; all get the whole result.
+
+    The model is put into eval mode and left there.
+
+    Raises:
+        InputError: a clip can't be read, or none can be where bad ones are skipped.
+    """
+    dataset = ClipDataset(records, config.data, model.image_size, train=False)
+    loader = make_loader(
+        dataset,
+        min(config.train.eval_batch_size, len(records)),
+        rank=world.rank,
+        world_size=world.size,
+        pin_memory=device.type == "cuda",
+    )
+    model.to(device).eval()
+    parts = gather(_run(model, loader, DTYPES[config.train.precision], device))
+    index, labels, probabilities = (torch.cat([part[i] for part in parts]) for i in range(3))
+    if len(index) == 0:
+        reason = next(part[3][0].reason for part in parts if part[3])
+        raise InputError(f"none of the {len(records)} clips could be read, as {reason}")
+    if len(index.unique()) != len(index):
+        raise RuntimeError("a clip was evaluated twice")
+    order = index.argsort()
+    bad = sorted(clip for part in parts for clip in part[3])
+    return Predictions(index[order], labels[order], probabilities[order], bad)
+
+
+@torch.no_grad()
+def _run(
+    model: PEClip, batches: Iterable[Mapping[str, Any]], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, list[BadClip]]:
+    """Index, labels and probabilities of this process's clips on the CPU, and the bad ones."""
+    none = torch.empty(0, dtype=torch.int64)
+    index, labels, probabilities = [none], [none], [torch.empty(0, len(model.classes))]
+    bad: list[BadClip] = []
+    for batch in batches:
+        bad += batch["bad"]
+        if len(batch["label"]) == 0:
+            continue
+        frames = batch["frames"].to(device, non_blocking=True)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(frames)
+        index.append(batch["index"])
+        labels.append(batch["label"])
+        probabilities.append(logits.softmax(1).cpu())
+    return torch.cat(index), torch.cat(labels), torch.cat(probabilities), bad

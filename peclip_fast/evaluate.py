@@ -1,0 +1,78 @@
+"""``python -m peclip_fast.evaluate RUN``: how well a trained model does on a test split."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from peclip_fast.cli import run_command
+from peclip_fast.config import differences, make_parser, read_arguments, read_yaml, resolve
+from peclip_fast.engine.distributed import World, choose_device, process_group
+from peclip_fast.engine.evaluation import predict
+from peclip_fast.engine.files import check_writable
+from peclip_fast.engine.report import Report, facts, protocol
+from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.errors import InputError
+from peclip_fast.inputs import open_clips
+from peclip_fast.models import from_pretrained
+
+DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
+matrix, and the probabilities of every clip. Options change the run's configuration, as
+--data.root FOLDER for clips elsewhere or --data.test_list FILE for others."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_evaluate, argv)
+
+
+def _evaluate(argv: list[str]) -> None:
+    parser = make_parser("evaluate", DESCRIPTION, "RUN [--data.root FOLDER] [--json] [option ...]")
+    parser.add_argument("run", type=str, help="the run folder")
+    parser.add_argument(
+        "--output",
+        type=str,
+        help="where the report goes: the run folder, or its evaluation/ if any option is given",
+    )
+    parser.add_argument("--json", action="store_true", help="print report.json, not a table")
+    arguments = read_arguments(parser, argv)
+    run = RunFolder(Path(arguments.run))
+    run.check_trained()
+    saved = [(str(run.config), read_yaml(run.config))]
+    former = resolve(parser, [str(run.path)], saved)
+    config = resolve(parser, argv, saved)
+    changed = differences(former, config)
+    folder = Path(arguments.output or (run.path / "evaluation" if changed else run.path))
+    check_writable(folder)
+
+    world = World.from_environment()
+    device = choose_device(config.train.device, world)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    with process_group(world, device):
+        splits = open_clips(config, world)
+        if not splits.test:
+            raise InputError(f"{config.data.dataset}: no test clips")
+        model = from_pretrained(run.model, classes=splits.classes, **asdict(config.model))
+        predictions = predict(model, splits.test, config, device, world)
+    if world.first:
+        report = Report(
+            config,
+            splits.test,
+            predictions,
+            splits.classes,
+            protocol(former, run),
+            facts(model, device, world.size) | {"changed": [str(d) for d in changed]},
+        )
+        report.write(folder)
+        print(json.dumps(report.as_json(), indent=1) if arguments.json else report.as_table())
+        print(f"written to {folder}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""``python -m peclip_fast.train``: train a model and report how well it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from peclip_fast.cli import run_command
+from peclip_fast.config import (
+    RunConfig,
+    config_path,
+    differences,
+    make_parser,
+    read_arguments,
+    read_yaml,
+    resolve,
+)
+from peclip_fast.data import DatasetSplits
+from peclip_fast.engine.distributed import World, choose_device, gather, process_group
+from peclip_fast.engine.evaluation import predict
+from peclip_fast.engine.files import write_text
+from peclip_fast.engine.report import Report, facts, protocol
+from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.engine.trainer import train
+from peclip_fast.errors import InputError
+from peclip_fast.inputs import open_clips
+from peclip_fast.models import PEClip, create_model
+
+DEFAULT = "demo"
+# What may differ when a run goes on: where things are, and what doesn't change its results.
+FREE_TO_CHANGE = (
+    "data.root",
+    "data.num_workers",
+    "data.prefetch",
+    "train.device",
+    "train.threads",
+    "train.eval_batch_size",
+    "train.checkpoint_every",
+)
+DESCRIPTION = """Train a model on a dataset and report how well it does on the test split.
+Without arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/,
+metrics.csv, tensorboard/, model/, report.json, confusion.png and predictions.csv."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_train, argv)
+
+
+def _train(argv: list[str]) -> None:
+    config, run = _read(argv)
+    world = World.from_environment()
+    device = choose_device(config.train.device, world)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    with process_group(world, device):
+        splits = open_clips(config, world)
+        for name, clips in (("training", splits.train), ("test", splits.test)):
+            if not clips:
+                raise InputError(f"{config.data.dataset}: no {name} clips")
+        torch.manual_seed(config.train.seed)
+        model = create_model(classes=splits.classes, **asdict(config.model))
+        world.share(config.train.batch_size)
+        if world.first:
+            _open_run(run, config)
+            print(_summary(config, splits, model, run, device, world), flush=True)
+        gather(None)  # nobody reads the run folder before it is there
+        trained = train(model, splits, config, run, device, world)
+        predictions = predict(model, splits.test, config, device, world)
+        if world.first:
+            model.save_pretrained(run.model)
+            report = Report(
+                config,
+                splits.test,
+                predictions,
+                splits.classes,
+                protocol(config, run),
+                facts(model, device, world.size) | {"skipped_training_clips": trained.skipped},
+            )
+            report.write(run.path)
+            print(f"\n{report.as_table()}\n\nwritten to {run.path}")
+
+
+def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
+    """The configuration and the run folder, both checked; nothing is written."""
+    parser = make_parser("train", DESCRIPTION, "[--config NAME] [--data.root FOLDER] [option ...]")
+    parser.add_argument("--config", type=str, help="a packaged configuration's name, or a file")
+    parser.add_argument(
+        "--output", type=str, help="the run folder; runs/NAME of the configuration unless given"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in the run folder"
+    )
+    arguments = read_arguments(parser, argv)
+    path = config_path(arguments.config or DEFAULT)
+    run = RunFolder(Path(arguments.output or Path("runs") / path.stem))
+    saved = []
+    if arguments.resume and run.exists:
+        saved = [(str(run.config), read_yaml(run.config))]
+    elif World.from_environment().first:
+        run.check_new()
+    given = [(str(path), read_yaml(path))] if arguments.config or not saved else []
+    config = resolve(parser, argv, saved + given)
+    if saved:
+        former = resolve(make_parser("train", "", ""), [], saved)
+        changed = [d for d in differences(former, config) if d.key not in FREE_TO_CHANGE]
+        if changed:
+            raise InputError(f"{run.path}: started with {'; '.join(map(str, changed[:4]))}")
+    return config, run
+
+
+def _open_run(run: RunFolder, config: RunConfig) -> None:
+    run.last.parent.mkdir(parents=True, exist_ok=True)
+    run.clear_partial()
+    if not run.exists:
+        write_text(run.config, config.to_yaml())
+
+
+def _summary(
+    config: RunConfig,
+    splits: DatasetSplits,
+    model: PEClip,
+    run: RunFolder,
+    device: torch.device,
+    world: World,
+) -> str:
+    trained = sum(p.numel() for p in model.trained_parameters().values())
+    going_on = " (resumed)" if run.last.exists() else ""
+    lines = [
+        config.title,
+        f"{len(splits.train)} training and {len(splits.test)} test clips of "
+        f"{len(splits.classes)} classes",
+        f"PE-CLIP on {config.model.backbone}: {trained:,} trained parameters",
+        f"{device.type}, {config.train.precision}, {world.size} process"
+        f"{'es' if world.size > 1 else ''}, run folder {run.path}{going_on}",
+    ]
+    if config.model.pretrained is None and not config.demo:
+        lines.append("warning: model.pretrained is not set: the frozen backbone may be random")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
