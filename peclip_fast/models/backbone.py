@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from importlib import resources
 from pathlib import Path
 
@@ -60,12 +61,18 @@ def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        return open_clip.create_model(
-            name,
-            pretrained=pretrained,
-            pretrained_text=False,
-            device=torch.get_default_device(),
-        )
+        try:
+            return open_clip.create_model(
+                name,
+                pretrained=pretrained,
+                pretrained_text=False,
+                device=torch.get_default_device(),
+            )
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            if pretrained is None:
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(f"pretrained={pretrained!r} for {name}: {reason}") from error
 
 
 def _from_folder(folder: Path) -> nn.Module:

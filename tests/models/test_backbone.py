@@ -36,6 +36,15 @@ def test_unknown_weights_are_refused():
         load_backbone("ViT-B-16-quickgelu", "openia")
 
 
+def test_a_file_that_holds_no_weights_is_refused(tmp_path):
+    (tmp_path / "notes.pt").write_text("not weights")
+    with pytest.raises(InputError, match=r"notes\.pt' for ViT-S-32-alt"):
+        load_backbone("ViT-S-32-alt", str(tmp_path / "notes.pt"))
+    torch.save({"state_dict": {"visual.proj": torch.zeros(3)}}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt' for ViT-S-32-alt"):
+        load_backbone("ViT-S-32-alt", str(tmp_path / "other.pt"))
+
+
 def test_random_weights_are_the_same_and_leave_the_generator_alone(tiny_backbone):
     torch.manual_seed(5)
     before = torch.get_rng_state()
