@@ -177,6 +177,10 @@ def make_parser(command: str, description: str, usage: str) -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
+    return _add_sections(parser)
+
+
+def _add_sections(parser: ArgumentParser) -> ArgumentParser:
     for section, kind in zip(SECTIONS, (PEClipConfig, DataConfig, TrainConfig), strict=True):
         parser.add_class_arguments(kind, section)
     return parser
@@ -203,13 +207,14 @@ def resolve(
         argv: the command line, which has the last word.
         layers: options as in YAML under the name of their source, the later over the earlier.
     """
-    known = list(parser.get_defaults().keys())
+    sections = _add_sections(ArgumentParser(exit_on_error=False))
+    known = list(sections.get_defaults().keys())
     for source, layer in layers:
         for key, _ in _flat(layer):
             if key not in known:
                 raise InputError(f"{source}: unknown option {key}{_hint(key, known)}")
         with _naming(f"{source}: "):
-            values = parser.parse_object(dict(layer), defaults=False)
+            values = sections.parse_object(dict(layer), defaults=False)
         parser.set_defaults(dict(_flat(values.as_dict())))
     built = parser.instantiate(read_arguments(parser, argv))
     return RunConfig(*(built[section] for section in SECTIONS))

@@ -29,6 +29,7 @@ from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.inputs import open_clips
 from peclip_fast.models import PEClip, create_model
+from peclip_fast.models.backbone import backbone_folder
 
 DEFAULT = "demo"
 # What may differ when a run goes on: where things are, and what doesn't change its results.
@@ -96,14 +97,17 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
         "--resume", action="store_true", help="go on with the run in the run folder"
     )
     arguments = read_arguments(parser, argv)
-    path = config_path(arguments.config or DEFAULT)
-    run = RunFolder(Path(arguments.output or Path("runs") / path.stem))
+    name = arguments.config or DEFAULT
+    run = RunFolder(Path(arguments.output or Path("runs") / Path(name).stem))
     saved = []
     if arguments.resume and run.exists:
         saved = [(str(run.config), read_yaml(run.config))]
     elif World.from_environment().first:
         run.check_new()
-    given = [(str(path), read_yaml(path))] if arguments.config or not saved else []
+    if arguments.config or not saved:
+        given = [(name, read_yaml(config_path(name)))]
+    else:
+        given = []
     config = resolve(parser, argv, saved + given)
     if saved:
         former = resolve(make_parser("train", "", ""), [], saved)
@@ -114,10 +118,11 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
 
 
 def _open_run(run: RunFolder, config: RunConfig) -> None:
-    run.last.parent.mkdir(parents=True, exist_ok=True)
+    run.path.mkdir(parents=True, exist_ok=True)
     run.clear_partial()
-    if not run.exists:
+    if not run.exists:  # the first file, so that a kill leaves either a run or an empty folder
         write_text(run.config, config.to_yaml())
+    run.last.parent.mkdir(exist_ok=True)
 
 
 def _summary(
@@ -138,8 +143,8 @@ def _summary(
         f"{device.type}, {config.train.precision}, {world.size} process"
         f"{'es' if world.size > 1 else ''}, run folder {run.path}{going_on}",
     ]
-    if config.model.pretrained is None and not config.demo:
-        lines.append("warning: model.pretrained is not set: the frozen backbone may be random")
+    if config.model.pretrained is None and backbone_folder(config.model.backbone) is None:
+        lines.append("warning: model.pretrained is not set: the frozen backbone is random")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 import open_clip
 
 from peclip_fast.models.backbone import save_backbone
+from tiny_runs import write_clips
 
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,3 +53,9 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
         torch.manual_seed(1)
         save_backbone(open_clip.CLIP(**TINY), TINY, folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of frame folders: three colours, 15 training and 9 test clips."""
+    return write_clips(tmp_path_factory.mktemp("clips"))

@@ -30,7 +30,7 @@ from peclip_fast.models import PEClip
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # Lightning's advice to its users, of no use to ours.
-NOISE = ("module\\(s\\) in eval mode", "dataloader is not resumable", "does not have many workers")
+NOISE = ("module\\(s\\) in eval mode", "dataloader is not resumable", "isinstance\\(treespec")
 
 
 @dataclass(frozen=True)
