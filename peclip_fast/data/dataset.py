@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from peclip_fast.data.augment import apply_transform, centre_transform, draw_transform
 from peclip_fast.data.clip_source import open_record
 from peclip_fast.data.config import DataConfig
+from peclip_fast.data.randomness import derived_generator
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.sampling import sample_indices
 from peclip_fast.errors import InputError
@@ -76,7 +76,7 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
             InputError: the clip can't be read; names the file.
         """
         record = self.records[index]
-        generator = torch.Generator().manual_seed(_item_seed(self.seed, epoch, index))
+        generator = derived_generator(self.seed, epoch, index)
         source = open_record(record)
         try:
             frames = source.read(
@@ -114,9 +114,3 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
             "index": torch.tensor([clip["index"] for clip in clips], dtype=torch.int64),
             "bad": [item for item in items if isinstance(item, BadClip)],
         }
-
-
-def _item_seed(seed: int, epoch: int, index: int) -> int:
-    """One 64-bit seed from three numbers, well spread."""
-    state = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
-    return int(state[0])

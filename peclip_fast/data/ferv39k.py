@@ -37,11 +37,11 @@ def read(config: DataConfig) -> DatasetSplits:
 def _read_split(path: Path, clips: Path) -> list[ClipRecord]:
     records = []
     for source, line in read_lines(path):
-        fields = line.split()
+        fields = line.rsplit(None, 1)
         if len(fields) != 2:
             raise InputError(
                 f"{source}: expected '<scene>/<emotion>/<clip> <emotion>', got '{line.strip()}'"
             )
         label = label_of(fields[1], CLASSES, source)
-        records.append(ClipRecord(clips / fields[0], label, None, source))
+        records.append(ClipRecord(clips / fields[0].strip(), label, None, source))
     return records

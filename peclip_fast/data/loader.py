@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from peclip_fast.data.dataset import ClipDataset
 from peclip_fast.data.sampler import ClipBatchSampler
@@ -29,8 +30,18 @@ class ClipLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         for batch in super().__iter__():
             if batch["bad"] and self.dataset.config.on_bad_clip == "error":
+                self.close()
                 raise InputError(batch["bad"][0].reason)
             yield batch
+
+    def close(self) -> None:
+        """Ends the workers; a further pass starts new ones.
+
+        Workers that are left to the garbage collector may be waited for in vain for seconds.
+        """
+        iterator, self._iterator = self._iterator, None
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Chooses the epoch and first batch of the next pass."""
@@ -55,14 +66,12 @@ def make_loader(
         pin_memory: batches in page-locked memory, for a CUDA device.
 
     Raises:
-        InputError: the dataset has fewer clips than there are processes.
+        InputError: the dataset is empty, or has fewer training clips than there are processes.
     """
-    if len(dataset) < world_size:
+    needed = world_size if dataset.train else 1
+    if len(dataset) < needed:
         split = "training" if dataset.train else "test"
-        raise InputError(
-            f"{len(dataset)} {split} clips: expected at least one for each of {world_size} process"
-            + ("es" if world_size > 1 else "")
-        )
+        raise InputError(f"{len(dataset)} {split} clips: expected at least {needed}")
     workers = dataset.config.num_workers
     if workers is None:
         workers = default_workers(world_size)

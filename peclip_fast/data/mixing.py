@@ -77,18 +77,18 @@ def fmix_mask(
 def low_frequency_noise(
     shape: tuple[int, ...], decay: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Gaussian noise whose amplitude falls as 1 / frequency ** decay.
+    """White Gaussian noise, filtered so that its amplitude falls as 1 / frequency ** decay.
 
-    Frequencies are in cycles per pixel; the mean's, which is 0, counts as one cycle over the
-    longer side.
+    Filtering real noise makes all directions alike; drawing half a spectrum, as is often done,
+    gives the vertical waves half the power. Frequencies are in cycles per pixel; the mean's, which
+    is 0, counts as one cycle over the longer side.
 
     Args:
         shape: height and width.
         decay: power of the fall.
-        rng: source of the complex normal coefficients.
+        rng: source of the noise.
     """
     height, width = shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     amplitude = np.maximum(frequency, 1 / max(shape)) ** -decay
-    coefficients = rng.standard_normal((2, *amplitude.shape))
-    return np.fft.irfft2((coefficients[0] + 1j * coefficients[1]) * amplitude, s=shape)
+    return np.fft.irfft2(np.fft.rfft2(rng.standard_normal((height, width))) * amplitude, s=shape)

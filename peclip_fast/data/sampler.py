@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 from peclip_fast.data.dataset import ClipKey
+from peclip_fast.data.randomness import derived_generator
 
 
 class ClipBatchSampler(Sampler[list[ClipKey]]):
@@ -75,7 +76,7 @@ class ClipBatchSampler(Sampler[list[ClipKey]]):
         epoch, total = self.epoch, self.batches_per_epoch
         order = list(range(self.num_clips))
         if self.shuffle:
-            generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
+            generator = derived_generator(self.seed, epoch)
             order = torch.randperm(self.num_clips, generator=generator).tolist()
         step = self.batch_size * self.world_size
         for batch in range(self.start_batch, total):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from peclip_fast.errors import InputError
 
 # A container without a frame count is called truncated when its video ends this much too early.
-_MISSING_SECONDS = 0.5
+_MISSING_SECONDS = 0.25
 
 
 @dataclass(frozen=True)

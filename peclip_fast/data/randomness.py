@@ -1,0 +1,16 @@
+"""Random generators as a function of a few numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def derived_generator(*numbers: int) -> torch.Generator:
+    """A CPU generator that depends on all of the numbers, each at least 0, and on nothing else.
+
+    torch's CPU generator looks at the lower 32 bits of its seed alone, so the numbers are mixed
+    into these rather than placed side by side.
+    """
+    seed = np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0]
+    return torch.Generator().manual_seed(int(seed))
