@@ -157,6 +157,12 @@ def config_path(name: str) -> Path:
 class _Help(DefaultHelpFormatter):
     """Each option with its sentence and default, without Python's types."""
 
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return "VALUE"
+
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         shown = action.option_strings and action.default not in (argparse.SUPPRESS, None)

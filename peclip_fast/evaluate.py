@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from peclip_fast.cli import run_command
 from peclip_fast.config import differences, make_parser, read_arguments, read_yaml, resolve
-from peclip_fast.engine.distributed import World, choose_device, process_group
+from peclip_fast.engine.distributed import World, process_group, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.files import check_writable
 from peclip_fast.engine.report import Report, facts, protocol
@@ -51,9 +49,7 @@ def _evaluate(argv: list[str]) -> None:
     check_writable(folder)
 
     world = World.from_environment()
-    device = choose_device(config.train.device, world)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    device = set_up(config.train, world)
     with process_group(world, device):
         splits = open_clips(config, world)
         if not splits.test:

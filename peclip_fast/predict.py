@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from peclip_fast.cli import run_command
 from peclip_fast.config import make_parser, read_arguments, read_yaml, resolve
 from peclip_fast.data import ClipRecord
-from peclip_fast.engine.distributed import World, choose_device
+from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.models import from_pretrained
@@ -37,9 +35,7 @@ def _predict(argv: list[str]) -> None:
     run.check_trained()
     config = resolve(parser, argv, [(str(run.config), read_yaml(run.config))])
     records = [ClipRecord(Path(clip), label=0) for clip in arguments.clips]
-    device = choose_device(config.train.device, World.from_environment())
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    device = set_up(config.train, World.from_environment())
     model = from_pretrained(run.model)
     # One batch needs no process beside this one.
     workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers

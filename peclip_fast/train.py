@@ -20,9 +20,9 @@ from peclip_fast.config import (
     resolve,
 )
 from peclip_fast.data import DatasetSplits
-from peclip_fast.engine.distributed import World, choose_device, gather, process_group
+from peclip_fast.engine.distributed import World, gather, process_group, set_up
 from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.files import write_text
+from peclip_fast.engine.files import check_writable, write_text
 from peclip_fast.engine.report import Report, facts, protocol
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
@@ -44,7 +44,8 @@ FREE_TO_CHANGE = (
 )
 DESCRIPTION = """Train a model on a dataset and report how well it does on the test split.
 Without arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/,
-metrics.csv, tensorboard/, model/, report.json, confusion.png and predictions.csv."""
+metrics.csv, tensorboard/, model/, report.json, confusion.png and predictions.csv. An option's
+default is what is shown here, unless the configuration says something else."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: list[str]) -> None:
     config, run = _read(argv)
     world = World.from_environment()
-    device = choose_device(config.train.device, world)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    device = set_up(config.train, world)
     with process_group(world, device):
         splits = open_clips(config, world)
         for name, clips in (("training", splits.train), ("test", splits.test)):
@@ -101,14 +100,14 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
     run = RunFolder(Path(arguments.output or Path("runs") / Path(name).stem))
     saved = []
     if arguments.resume and run.exists:
+        check_writable(run.path)
         saved = [(str(run.config), read_yaml(run.config))]
     elif World.from_environment().first:
         run.check_new()
+    layers = list(saved)
     if arguments.config or not saved:
-        given = [(name, read_yaml(config_path(name)))]
-    else:
-        given = []
-    config = resolve(parser, argv, saved + given)
+        layers.append((name, read_yaml(config_path(name))))
+    config = resolve(parser, argv, layers)
     if saved:
         former = resolve(make_parser("train", "", ""), [], saved)
         changed = [d for d in differences(former, config) if d.key not in FREE_TO_CHANGE]

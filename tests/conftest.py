@@ -14,9 +14,9 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import open_clip
+from tiny_runs import write_clips
 
 from peclip_fast.models.backbone import save_backbone
-from tiny_runs import write_clips
 
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
+from peclip_fast.config import TrainConfig
 from peclip_fast.errors import InputError
 
 
@@ -43,13 +45,21 @@ class World:
         return batch_size // self.size
 
 
-def choose_device(wanted: str, world: World) -> torch.device:
-    """The device of "auto", "cpu" or "cuda" for this process."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+def set_up(train: TrainConfig, world: World) -> torch.device:
+    """The device of this process, after setting its CPU threads.
+
+    Raises:
+        InputError: there is no such device, or it can't compute in the wanted precision.
+    """
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    if train.device == "cuda" and not torch.cuda.is_available():
         raise InputError("train.device=cuda: no CUDA device here; expected auto or cpu")
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", world.local_rank)
+    if train.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", world.local_rank)
+    if train.precision == "fp16":
+        raise InputError("train.precision=fp16: needs a GPU; expected bf16 or fp32 on the CPU")
+    return torch.device("cpu")
 
 
 @contextlib.contextmanager
@@ -74,3 +84,11 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """The sum of every process's tensor; without a gradient."""
+    if dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+    return value

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from peclip_fast.config import RunConfig
 from peclip_fast.data import mix_batch
-from peclip_fast.engine.distributed import gather
+from peclip_fast.engine.distributed import gather, sum_over_processes
 from peclip_fast.engine.schedule import warmup_cosine
 from peclip_fast.models import PEClip
 
@@ -40,9 +41,14 @@ class ClipClassifier(LightningModule):
         self.register_buffer("loss_sum", torch.zeros(2, dtype=torch.float64), persistent=False)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Mean loss of a batch: frames (B, T, 3, H, W) uint8, label (B,)."""
+        """Mean loss of a batch: frames (B, T, 3, H, W) uint8, label (B,).
+
+        The mean is over the batch of all processes, whose gradients are averaged: a process with
+        fewer clips counts for less.
+        """
         labels = batch["label"]
-        if len(labels) == 0:  # all its clips were bad and skipped: a step without a gradient
+        if len(labels) == 0:  # all its clips were bad and skipped: no gradient from here
+            sum_over_processes(torch.zeros((), device=self.device))
             trained = self.model.trained_parameters().values()
             return torch.stack([p.sum() * 0 for p in trained]).sum()
         frames, targets = mix_batch(
@@ -53,11 +59,12 @@ class ClipClassifier(LightningModule):
             step=self.current_epoch * self.batches_per_epoch + batch_idx,
             rank=self.global_rank,
         )
-        loss = F.cross_entropy(self.model(frames), targets)
-        self.loss_sum += torch.stack([loss.detach() * len(labels), loss.new_tensor(len(labels))])
-        return loss
+        loss = F.cross_entropy(self.model(frames), targets, reduction="sum")
+        number = torch.tensor(float(len(labels)), device=loss.device)
+        self.loss_sum += torch.stack([loss.detach(), number])
+        return loss * self.trainer.world_size / sum_over_processes(number)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, a learning rate per group, one schedule for all."""
         train = self.config.train
         rates = {"adapters": train.lr_adapters, "prompts": train.lr_prompts}
@@ -88,7 +95,7 @@ class ClipClassifier(LightningModule):
 
     # State: the trained tensors alone ----------------------------------------------------------
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The trained tensors by name."""
         return dict(self.model.trained_state())
 

@@ -80,13 +80,20 @@ class Recorder(Callback):
         self.history = state_dict["history"]
         self.skipped = dict.fromkeys(state_dict["skipped"])
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The curves reach as far as the checkpoint."""
+        if self.curves is not None:
+            self.curves.flush()
+
     # Within an epoch ---------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Open the curves; what a killed run wrote after its checkpoint is hidden."""
         if self.world.first:
             folder = str(self.run.path / "tensorboard")
-            self.curves = SummaryWriter(folder, purge_step=trainer.global_step or None)
+            self.curves = SummaryWriter(folder, purge_step=trainer.global_step + 1)
             self._write_history()
         self._restart_clock()
 
@@ -171,7 +178,6 @@ class Recorder(Callback):
             for name in COLUMNS[2:]:
                 if row[name] is not None:
                     self.curves.add_scalar(f"epoch/{name}", row[name], row["step"])
-            self.curves.flush()
 
     def _say(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
         parts = [

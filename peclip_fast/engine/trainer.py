@@ -25,12 +25,16 @@ from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.recorder import Recorder
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
 from peclip_fast.models import PEClip
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-# Lightning's advice to its users, of no use to ours.
-NOISE = ("module\\(s\\) in eval mode", "dataloader is not resumable", "isinstance\\(treespec")
+# Advice of the libraries to their users, of no use to ours.
+NOISE = (
+    "module\\(s\\) in eval mode",
+    "dataloader is not resumable",
+    "isinstance\\(treespec",
+    "`broadcast_buffers` is deprecated",  # its successor is not in torch 2.11
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,6 @@ def train(
         OSError: a file can't be written; the last checkpoint stays.
     """
     options = config.train
-    if options.precision == "fp16" and device.type == "cpu":
-        raise InputError("train.precision=fp16: needs a GPU; expected bf16 or fp32 on the CPU")
     loader = make_loader(
         ClipDataset(splits.train, config.data, model.image_size, train=True, seed=options.seed),
         world.share(options.batch_size),

@@ -1,0 +1,36 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_runs import largest_file
+
+from peclip_fast.engine.files import check_writable, write_bytes
+from peclip_fast.errors import InputError
+
+
+def test_a_write_that_fails_leaves_the_former_file(tmp_path):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with largest_file(1000), pytest.raises(OSError) as raised:
+        write_bytes(path, bytes(2000))
+    assert raised.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_check_writable_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_writable_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(InputError, match=r"^/proc/run: can't write there"):
+        check_writable(Path("/proc/run"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file is a file; expected a folder"):
+        check_writable(tmp_path / "file" / "run")
+    with largest_file(1000), pytest.raises(InputError, match="can't write there"):
+        check_writable(tmp_path)
