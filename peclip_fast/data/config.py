@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from peclip_fast.errors import InputError
+
 DatasetName = Literal[
     "dfew",
     "ferv39k",
@@ -20,6 +22,12 @@ DatasetName = Literal[
     "demo",
     "demo-order",
 ]
+
+
+def _require(option: str, value: float, low: float, high: float = float("inf")) -> None:
+    if not low <= value <= high:
+        span = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+        raise InputError(f"data.{option}: expected {span}, got {value:g}")
 
 
 @dataclass
@@ -48,6 +56,17 @@ class AugmentConfig:
     saturation: float = 0.0
     rotation: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require("augment.scale_min", self.scale_min, 0.001, self.scale_max)
+        _require("augment.scale_max", self.scale_max, self.scale_min, 1)
+        _require("augment.ratio_min", self.ratio_min, 0.01, self.ratio_max)
+        _require("augment.ratio_max", self.ratio_max, self.ratio_min, 100)
+        _require("augment.hflip", self.hflip, 0, 1)
+        _require("augment.brightness", self.brightness, 0)
+        _require("augment.contrast", self.contrast, 0)
+        _require("augment.saturation", self.saturation, 0)
+        _require("augment.rotation", self.rotation, 0, 180)
+
 
 @dataclass
 class MixConfig:
@@ -70,6 +89,15 @@ class MixConfig:
     fmix: float = 0.3
     fmix_alpha: float = 1.0
     fmix_decay: float = 3.0
+
+    def __post_init__(self) -> None:
+        _require("mix.mixup", self.mixup, 0, 1)
+        _require("mix.fmix", self.fmix, 0, round(1 - self.mixup, 9))
+        _require("mix.mixup_alpha", self.mixup_alpha, 1e-3)
+        _require("mix.fmix_alpha", self.fmix_alpha, 1e-3)
+        _require("mix.mixup_min", self.mixup_min, 0, self.mixup_max)
+        _require("mix.mixup_max", self.mixup_max, self.mixup_min, 1)
+        _require("mix.fmix_decay", self.fmix_decay, 0)
 
 
 @dataclass
@@ -103,3 +131,10 @@ class DataConfig:
     num_workers: int | None = None
     prefetch: int = 2
     on_bad_clip: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        _require("frames", self.frames, 1)
+        _require("prefetch", self.prefetch, 1)
+        _require("num_workers", self.num_workers or 0, 0)
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise InputError(f"data.classes: a name comes twice in {', '.join(self.classes)}")
