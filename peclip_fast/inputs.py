@@ -8,6 +8,7 @@ from pathlib import Path
 
 from peclip_fast.config import RunConfig
 from peclip_fast.data import DatasetSplits, open_splits
+from peclip_fast.demo import prepare_demo
 from peclip_fast.engine.distributed import World, gather
 
 
@@ -15,8 +16,6 @@ def open_clips(config: RunConfig, world: World) -> DatasetSplits:
     """The clips of a configuration; the demo's are rendered first, once, by the first process."""
     root = config.data.root
     if config.demo:
-        from peclip_fast.demo import prepare_demo
-
         root = root or cache_folder() / config.data.dataset
         if world.first:
             prepare_demo(root, "order" if config.data.dataset == "demo-order" else "expressions")

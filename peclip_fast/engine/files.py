@@ -25,7 +25,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new."""
     side = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
     try:

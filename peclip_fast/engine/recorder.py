@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
@@ -143,7 +143,7 @@ class Recorder(Callback):
             "epoch": epoch,
             "step": trainer.global_step,
             "loss": module.take_mean_loss(),
-            "clips_per_second": round(self._speed(), 2),
+            "clips_per_second": round(self._speed(), 3),
             "data_wait": round(self.waited / max(self._elapsed(), 1e-9), 3),
         }
         row |= {f"lr_{name}": rate for name, rate in self.rates.items()}
@@ -183,7 +183,7 @@ class Recorder(Callback):
         parts = [
             f"epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}",
             f"loss {row['loss']:.4f}",
-            f"{row['clips_per_second']:.1f} clips/s",
+            f"{row['clips_per_second']:.3g} clips/s",
             f"waited for data {row['data_wait']:.0%}",
         ]
         if row["test_war"] is not None:
@@ -201,3 +201,22 @@ class Recorder(Callback):
 
     def _speed(self) -> float:
         return self.clips / max(self._elapsed(), 1e-9)
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar, with epochs from 1 as in the lines and files."""
+
+    def on_train_start(self, trainer: Trainer, *arguments: Any) -> None:
+        """Open the bar, which may begin amid an epoch."""
+        super().on_train_start(trainer, *arguments)
+        self.train_progress_bar.total = trainer.num_training_batches
+        self._name(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        """Start anew."""
+        super().on_train_epoch_start(trainer, *arguments)
+        self._name(trainer)
+
+    def _name(self, trainer: Trainer) -> None:
+        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.train_progress_bar.set_description(name)

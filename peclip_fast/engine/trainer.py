@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
 from peclip_fast.config import RunConfig
@@ -23,7 +23,7 @@ from peclip_fast.engine.distributed import World
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.module import ClipClassifier
-from peclip_fast.engine.recorder import Recorder
+from peclip_fast.engine.recorder import Bar, Recorder
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.models import PEClip
 
@@ -91,7 +91,7 @@ def train(
     callbacks: list[Callback] = [recorder, LastCheckpoint(run.last, options.checkpoint_every)]
     bar = sys.stdout.isatty()
     if bar:
-        callbacks.append(TQDMProgressBar(refresh_rate=5))
+        callbacks.append(Bar(refresh_rate=1 if device.type == "cpu" else 10))
     environment = LightningEnvironment() if world.size == 1 else TorchElasticEnvironment()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = Trainer(
