@@ -1,0 +1,176 @@
+"""The demo's clips as video files: drawn once, whole under their folder's name or not there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from peclip_fast.demo.animate import draw_clip, one_expression, two_expressions
+from peclip_fast.demo.face import Identity
+from peclip_fast.demo.units import EXPRESSIONS, ORDER_PAIRS
+from peclip_fast.errors import InputError
+
+Variant = Literal["expressions", "order"]
+
+VERSION = 1  # raise it when the clips change: a folder of another version is drawn anew
+MARKER = "demo.json"
+SIZE = 96  # height and width of a frame, in pixels
+RATE = 12  # frames per second
+# Numbers of identities. The small CLIP was trained on those from 10,000 on.
+IDENTITIES = {"train": range(0, 24), "test": range(1000, 1016)}
+# The published test sampling of 16 frames is symmetric in time for 16 times an odd number.
+ORDER_FRAMES = 48
+# Name in FFmpeg, pixel format and options of each kind of file, used in turn.
+CODECS = {
+    ".mp4": ("libx264", "yuv420p", {"crf": "20", "preset": "veryfast"}),
+    ".webm": (
+        "libvpx-vp9",
+        "yuv420p",
+        {"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+    ),
+    ".avi": ("mjpeg", "yuvj420p", {"qmin": "3", "qmax": "3"}),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One drawing and the files that it becomes.
+
+    Args:
+        paths: below the root: the clip, and for the order variant its reverse.
+        identity: number of the face.
+        expressions: one, or two in their order.
+        seed: of everything else.
+    """
+
+    paths: tuple[str, ...]
+    identity: int
+    expressions: tuple[str, ...]
+    seed: int
+
+
+def plan(variant: Variant) -> list[Clip]:
+    """All clips of a variant; each split has faces of its own."""
+    return [*_plan(variant)]
+
+
+def _plan(variant: Variant) -> Iterator[Clip]:
+    shown: list[tuple[str, ...]] = (
+        [(name,) for name in EXPRESSIONS] if variant == "expressions" else [*ORDER_PAIRS]
+    )
+    suffixes = list(CODECS)
+    for split, identities in IDENTITIES.items():
+        for number, identity in enumerate(identities):
+            for kind, expressions in enumerate(shown):
+                suffix = suffixes[(number + kind) % len(suffixes)]
+                orders = dict.fromkeys((expressions, expressions[::-1]))
+                yield Clip(
+                    tuple(
+                        f"{split}/{'_then_'.join(order)}/{identity:04d}{suffix}" for order in orders
+                    ),
+                    identity,
+                    expressions,
+                    seed=identity * 100 + kind,
+                )
+
+
+def frames_of(clip: Clip) -> NDArray[np.uint8]:
+    """The frames (T, H, W, 3), uint8 RGB, of a clip's first path."""
+    rng = np.random.default_rng([0xC11F, clip.seed, len(clip.expressions)])
+    units = [EXPRESSIONS[name] for name in clip.expressions]
+    if len(units) == 1:
+        phases, length = one_expression(units[0], rng), int(rng.integers(20, 37))
+    else:
+        phases, length = two_expressions(units[0], units[1], rng), ORDER_FRAMES
+    return draw_clip(Identity.numbered(clip.identity), phases, length, SIZE, rng)
+
+
+def prepare_demo(root: Path, variant: Variant) -> None:
+    """Draw the demo's clips into ``root`` unless they are there: ``<split>/<class>/<clip>``.
+
+    They are drawn beside and get the name when all are there, so a kill leaves nothing half.
+
+    Raises:
+        InputError: ``root`` holds something else.
+        OSError: it can't be written.
+    """
+    root = Path(root).absolute()
+    marker = {"demo": variant, "version": VERSION}
+    found = _marker(root)
+    if found == marker:
+        return
+    if found is None and root.exists() and any(root.iterdir()):
+        raise InputError(f"{root}: holds other files; expected an empty folder for the demo")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(root)
+    side = _side(root, os.getpid())
+    try:
+        clips = plan(variant)
+        print(f"drawing the demo's {sum(len(c.paths) for c in clips)} clips, once, into {root}")
+        for folder in {(side / path).parent for clip in clips for path in clip.paths}:
+            folder.mkdir(parents=True)
+        workers = len(os.sched_getaffinity(0))
+        context = multiprocessing.get_context("fork")  # a new interpreter would import torch first
+        with ProcessPoolExecutor(workers, context) as pool:
+            for _ in pool.map(_draw, [side] * len(clips), clips, chunksize=4):
+                pass
+        (side / MARKER).write_text(json.dumps(marker))
+        if found is not None:
+            shutil.rmtree(root)
+        try:
+            os.replace(side, root)
+        except OSError:
+            if _marker(root) != marker:  # else another process was faster, and that is fine
+                raise
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def _draw(root: Path, clip: Clip) -> None:
+    frames = frames_of(clip)
+    for path, pictures in zip(clip.paths, (frames, frames[::-1]), strict=False):
+        write_video(root / path, pictures)
+
+
+def write_video(path: Path, frames: NDArray[np.uint8]) -> None:
+    """Encode frames (T, H, W, 3), uint8 RGB, as its suffix says; deterministic."""
+    name, pixels, options = CODECS[path.suffix]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(name, rate=RATE, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixels
+        stream.codec_context.thread_count = 1
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _marker(root: Path) -> object:
+    """What the demo's folder says of itself; None where there is no such folder."""
+    try:
+        return json.loads((root / MARKER).read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def _side(root: Path, pid: int) -> Path:
+    return root.with_name(f".{root.name}.drawing-{pid}")
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Folders of processes that were killed while they drew."""
+    for side in root.parent.glob(f".{root.name}.drawing-*"):
+        if not Path("/proc", side.name.rpartition("-")[2]).exists():
+            shutil.rmtree(side, ignore_errors=True)

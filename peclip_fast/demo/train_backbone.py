@@ -1,0 +1,183 @@
+"""``python -m peclip_fast.demo.train_backbone``: the small CLIP that the demo starts from.
+
+It learns from stills of random faces and texts that list their action units, so that the demo's
+frozen features mean something. Its faces are numbered from 10,000 on; the demo's clips show others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from peclip_fast.demo.animate import CAMERA_NOISE, RESTLESS
+from peclip_fast.demo.draw import Light, View, draw_face
+from peclip_fast.demo.face import Identity, shape_face
+from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, PLAIN_WORDS
+
+FIRST_IDENTITY = 10_000
+IDENTITIES = 4_000
+HELD_OUT = 500  # stills of yet other faces, to measure on
+CONFIG: dict[str, Any] = {
+    "embed_dim": 64,
+    "quick_gelu": True,
+    "vision_cfg": {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 128,
+        "layers": 4,
+        "head_width": 32,
+    },
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 4},
+}
+SHARPNESS = 8.0  # of the targets: how much more a text counts that names more of a face's units
+
+
+def still(number: int) -> tuple[NDArray[np.uint8], str, list[int]]:
+    """A picture (64, 64, 3), uint8 RGB, a text about it, and the action units that it shows."""
+    rng = np.random.default_rng([0x5711, number])
+    who = Identity.numbered(FIRST_IDENTITY + int(rng.integers(IDENTITIES)) + number // 10**6)
+    name = None
+    if rng.random() < 0.6:
+        name = list(EXPRESSIONS)[rng.integers(len(EXPRESSIONS))]
+        units = list(EXPRESSIONS[name])
+    else:
+        units = rng.permutation(list(ACTION_UNITS))[: rng.integers(0, 6)].tolist()
+    levels = {unit: RESTLESS * rng.random() for unit in ACTION_UNITS}
+    levels |= {unit: rng.uniform(0.4, 1.0) for unit in units}
+    shape = shape_face(who, levels, gaze=(rng.uniform(-1, 1), rng.uniform(-1, 1)))
+    view = View(
+        yaw=rng.uniform(-0.32, 0.32),
+        pitch=rng.uniform(-0.2, 0.2),
+        roll=rng.uniform(-0.12, 0.12),
+        zoom=rng.uniform(0.92, 1.3),
+        shift=(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)),
+    )
+    light = Light(
+        direction=(rng.uniform(-1, 1), rng.uniform(-0.9, 0.2)),
+        contrast=rng.uniform(0.15, 0.5),
+        exposure=rng.uniform(0.75, 1.25),
+        warmth=rng.uniform(-0.08, 0.08),
+    )
+    size = CONFIG["vision_cfg"]["image_size"]
+    picture = draw_face(shape, who, view, light, size, CAMERA_NOISE, rng)
+    return picture, _text(name, units, rng), sorted(units)
+
+
+def _text(name: str | None, units: list[int], rng: np.random.Generator) -> str:
+    """In the wording of Table 1, or, for an expression, its name or what a person would say."""
+    kind = rng.random()
+    if name is not None and kind < 0.15:
+        return f"{name.capitalize()}."
+    if name is not None and kind < 0.35:
+        return f"{PLAIN_WORDS[name]}."
+    words = [ACTION_UNITS[unit] for unit in units] or list(NEUTRAL_WORDS)
+    if kind > 0.6:  # otherwise in Table 1's own order
+        words = rng.permutation(words).tolist()
+    return ", ".join(words) + "."
+
+
+def draw_stills(numbers: range) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (N, 3, 64, 64) uint8, tokens (N, 77) and action units (N, 13) of 0 and 1."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), context) as pool:
+        drawn = list(pool.map(still, numbers, chunksize=100))
+    pictures = torch.from_numpy(np.stack([d[0] for d in drawn])).permute(0, 3, 1, 2).contiguous()
+    tokens = open_clip.tokenizer.tokenize([d[1] for d in drawn])
+    units = torch.tensor([[unit in d[2] for unit in ACTION_UNITS] for d in drawn]).float()
+    return pictures, tokens, units
+
+
+def agreement(units: Tensor) -> Tensor:
+    """Rows of target probabilities (N, N): texts count by the share of action units in common."""
+    both = units @ units.T
+    either = units.sum(1, keepdim=True) + units.sum(1) - both
+    overlap = torch.where(either > 0, both / either.clamp_min(1), torch.ones_like(both))
+    return (SHARPNESS * overlap).softmax(1)
+
+
+def zero_shot(model: open_clip.CLIP, pictures: Tensor, units: Tensor) -> float:
+    """Accuracy over the stills that show one of the seven expressions, by Table 1's texts."""
+    sets = [[float(u in aus) for u in ACTION_UNITS] for aus in EXPRESSIONS.values()]
+    same = (units[:, None] == torch.tensor(sets)).all(-1)
+    shown = same.any(1)
+    texts = [
+        ", ".join([ACTION_UNITS[u] for u in aus] or NEUTRAL_WORDS) + "."
+        for aus in EXPRESSIONS.values()
+    ]
+    with torch.no_grad():
+        scores = model.encode_image(pictures[shown].float() / 255, normalize=True)
+        scores = scores @ model.encode_text(open_clip.tokenizer.tokenize(texts), normalize=True).T
+    return (scores.argmax(1) == same[shown].float().argmax(1)).float().mean().item()
+
+
+def train(stills: int, epochs: int, batch_size: int, rate: float, seed: int) -> tuple[Any, Tensor]:
+    """The trained model and the tokens that its texts had; prints the loss and held-out accuracy of every epoch."""
+    torch.manual_seed(seed)
+    pictures, tokens, units = draw_stills(range(stills))
+    held_out = draw_stills(range(10**6, 10**6 + HELD_OUT))
+    model = open_clip.CLIP(**CONFIG)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+    batches = stills // batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs * batches, 0.05)
+    for epoch in range(epochs):
+        total = 0.0
+        for rows in torch.randperm(stills)[: batches * batch_size].view(batches, batch_size):
+            images = pictures[rows].float() / 255
+            with torch.autocast("cpu", torch.bfloat16):
+                features, texts, scale = model(images, tokens[rows])[:3]
+            logits = scale.float() * features.float() @ texts.float().T
+            targets = agreement(units[rows])
+            loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / batches
+        accuracy = zero_shot(model, held_out[0], held_out[2])
+        print(f"demo CLIP, epoch {epoch + 1}/{epochs}: loss {total:.3f}, "
+              f"zero-shot {accuracy:.1%} of held-out stills", flush=True)  # fmt: skip
+    return model, tokens.unique()
+
+
+def save(model: open_clip.CLIP, seen: Tensor, folder: Path) -> None:
+    """Half precision, and of the token table only the rows of the tokens that were seen."""
+    state = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    table = state.pop("token_embedding.weight")
+    state |= {"token_embedding.ids": seen.int(), "token_embedding.rows": table[seen]}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({n: t.contiguous() for n, t in state.items()}, folder / "model.safetensors")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CONFIG}, indent=1) + "\n"
+    )
+
+
+def main() -> None:
+    """Train and write the files that ``backbone="demo"`` reads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stills", type=int, default=40_000)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "backbone")
+    options = parser.parse_args()
+    model, seen = train(options.stills, options.epochs, options.batch_size, options.rate, options.seed)
+    save(model, seen, options.output)
+    print(f"demo CLIP written to {options.output}")
+
+
+if __name__ == "__main__":
+    main()
