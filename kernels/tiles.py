@@ -31,12 +31,38 @@ def load_tile(
 
 
 @triton.jit
+def gather(ptr, at, ok, n, n_stride, n_end):
+    """ptr[at + n * n_stride], zero where a row isn't ok or n is beyond the end."""
+    mask = ok[:, None] & (n[None, :] < n_end)
+    return tl.load(ptr + at[:, None] + n[None, :] * n_stride, mask=mask, other=0.0)
+
+
+@triton.jit
+def scatter(ptr, at, ok, n, n_end, value):
+    """Store value at ptr[at + n] where a row is ok and n is before the end."""
+    mask = ok[:, None] & (n[None, :] < n_end)
+    tl.store(ptr + at[:, None] + n[None, :], round_to(value, ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def load_row(ptr, n, n_end):
+    """ptr[n] in fp32, zero beyond the end."""
+    return tl.load(ptr + n, mask=n < n_end, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def tanh(v):
+    e = tl.exp(-2.0 * tl.abs(v))
+    return tl.where(v < 0, e - 1.0, 1.0 - e) / (1.0 + e)
+
+
+@triton.jit
 def round_to(value, dtype: tl.constexpr):
     """Convert a tile to `dtype`, to nearest even."""
     # The interpreter cuts bits off on the way to bf16, where GPUs round.
     if INTERPRETED and dtype == tl.bfloat16:
         bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
-        bits += 0x7FFF + ((bits >> 16) & 1)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
         value = bits.to(tl.float32, bitcast=True)
     return value.to(dtype)
 

@@ -7,6 +7,7 @@ script (without TRITON_INTERPRET) it prints one JSON line per kernel.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -15,11 +16,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from peclip_fast.kernels import (
+    bottleneck_adapter,
+    temporal_adapter,
+    temporal_adapter_backward,
+)
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -75,38 +83,73 @@ def compile_launch(
     return {"registers": registers, "spilled": stack + local, "shared": compiled.metadata.shared}
 
 
-def bottleneck_adapter_launches(width: int, hidden: int, dtype: torch.dtype) -> Iterator[Any]:
-    from peclip_fast.kernels import bottleneck_adapter as kernels
+@contextlib.contextmanager
+def recording(*modules: Any) -> Iterator[dict[str, Recorder]]:
+    """Replace the modules' kernels by recorders, and the sum over groups, which launches too."""
+    recorders = {}
+    with contextlib.ExitStack() as patches:
+        for module in modules:
+            for name, value in list(vars(module).items()):
+                if name.endswith("_kernel"):
+                    recorder = recorders[name.removesuffix("_kernel")] = Recorder(value)
+                    patches.enter_context(mock.patch.object(module, name, recorder))
+            if hasattr(module, "reduce_groups"):
+                add = mock.patch.object(module, "reduce_groups", lambda part, dtype: part[0])
+                patches.enter_context(add)
+            if hasattr(module, "resident"):  # as it answers on sm_80, 90 and 100
+                keep = mock.patch.object(module, "resident", lambda padded, dtype, _: (
+                    dtype.itemsize == 2 and padded <= 128
+                ))  # fmt: skip
+                patches.enter_context(keep)
+        yield recorders
 
-    names = ("forward_kernel", "rows_kernel", "weights_kernel")
-    recorders = {name: Recorder(getattr(kernels, name)) for name in names}
-    for name, recorder in recorders.items():
-        setattr(kernels, name, recorder)
-    reduce_groups, kernels.reduce_groups = kernels.reduce_groups, lambda partial, dtype: partial
-    x = torch.empty(1600, width, dtype=dtype)
-    weights = [
-        torch.empty(shape, dtype=dtype)
-        for shape in ((hidden, width), (hidden,), (width, hidden), (width,))
-    ]
-    kernels.forward(x, *weights, x, True, 1.0, dtype)
-    kernels.backward(x, x, *weights[:3], True, 1.0)
-    for name, recorder in recorders.items():
-        setattr(kernels, name, recorder.kernel)
-        yield name.removesuffix("_kernel"), recorder
-    kernels.reduce_groups = reduce_groups
+
+def bottleneck_adapter_launches(
+    width: int, hidden: int, dtype: torch.dtype, wide_dtype: torch.dtype
+) -> dict[str, Recorder]:
+    x = torch.empty(1600, width, dtype=wide_dtype)
+    down, up = torch.empty(hidden, width, dtype=dtype), torch.empty(width, hidden, dtype=dtype)
+    down_bias, up_bias = up[0], down[0]
+    with recording(bottleneck_adapter) as recorders:
+        bottleneck_adapter.forward(x, down, down_bias, up, up_bias, x, True, 1.0, wide_dtype)
+        bottleneck_adapter.backward(x, x, down, down_bias, up, True, 1.0)
+    return recorders
 
 
-def report(cases: list[tuple[int, int, str]], capabilities: list[int]) -> None:
-    for width, hidden, dtype in cases:
-        for name, recorder in bottleneck_adapter_launches(width, hidden, getattr(torch, dtype)):
-            for capability in capabilities:
-                (launch,) = recorder.launches
-                line = {
-                    "kernel": f"bottleneck_adapter.{name}", "D": width, "h": hidden,
-                    "dtype": dtype, "sm": capability,
-                    **compile_launch(recorder.kernel, *launch, capability),
-                }  # fmt: skip
-                print(json.dumps(line), flush=True)
+def temporal_adapter_launches(
+    width: int, hidden: int, dtype: torch.dtype, wide_dtype: torch.dtype
+) -> dict[str, Recorder]:
+    x = torch.empty(2, 16, 16, width, dtype=wide_dtype)
+    down, up = torch.empty(hidden, width, dtype=dtype), torch.empty(width, hidden, dtype=dtype)
+    gates, bias = torch.empty(3 * hidden, hidden, dtype=dtype), torch.empty(3 * hidden, dtype=dtype)
+    norm, one = down[0], bias[:1]
+    with recording(temporal_adapter, temporal_adapter_backward) as recorders:
+        _, saved = temporal_adapter.forward(
+            x, x, norm, norm, down[:1], one, down, up[0], gates, gates, bias, bias, up, norm,
+            "after_up", wide_dtype,
+        )  # fmt: skip
+        temporal_adapter_backward.backward(
+            x, x, saved, norm, down[:1], down, gates, gates, bias, up, norm, "after_up"
+        )
+    return recorders
+
+
+def report(cases: list[tuple[str, int, int, str, str]], capabilities: list[int]) -> None:
+    launches = {
+        "bottleneck_adapter": bottleneck_adapter_launches,
+        "temporal_adapter": temporal_adapter_launches,
+    }
+    for op, width, hidden, dtype, wide_dtype in cases:
+        dtypes = getattr(torch, dtype), getattr(torch, wide_dtype)
+        for name, recorder in launches[op](width, hidden, *dtypes).items():
+            for number, launch in enumerate(recorder.launches):
+                for capability in capabilities:
+                    line = {
+                        "kernel": f"{op}.{name}" + (f".{number}" if number else ""),
+                        "D": width, "h": hidden, "dtype": dtype, "x": wide_dtype, "sm": capability,
+                        **compile_launch(recorder.kernel, *launch, capability),
+                    }  # fmt: skip
+                    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
