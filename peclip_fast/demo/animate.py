@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peclip_fast.demo.draw import Light, View, draw_face
-from peclip_fast.demo.face import Identity, shape_face
+from peclip_fast.demo.face import shape_face
+from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS
 
 BLINK_FRAMES = 3

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peclip_fast.demo.animate import draw_clip, one_expression, two_expressions
-from peclip_fast.demo.face import Identity
+from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import EXPRESSIONS, ORDER_PAIRS
 from peclip_fast.errors import InputError
 
@@ -148,6 +148,7 @@ def write_video(path: Path, frames: NDArray[np.uint8]) -> None:
     name, pixels, options = CODECS[path.suffix]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(name, rate=RATE, options=options)
+        assert isinstance(stream, av.VideoStream)  # as all of CODECS are
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixels
         stream.codec_context.thread_count = 1

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from peclip_fast.demo.draw import View, draw_face, draw_regions, landmarks_in_pixels
-from peclip_fast.demo.face import REGIONS, Identity, shape_face
+from peclip_fast.demo.face import REGIONS, shape_face
+from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS
 
 INNER_BROWS, OUTER_BROWS = [21, 22], [17, 26]
