@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from tiny_runs import CLASSES, largest_file, write_config
 from peclip_fast import from_pretrained
 from peclip_fast.engine.best import read_best
 from peclip_fast.engine.checkpoint import read_checkpoint
+from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.train import main
 
@@ -277,3 +279,29 @@ def test_two_processes_give_what_one_gives(config, tmp_path):
     assert [row[:3] for row in rows[0]] == [row[:3] for row in rows[1]]
     for first, second in zip(rows[0][1:], rows[1][1:], strict=True):
         assert list(map(float, second[3:])) == pytest.approx(list(map(float, first[3:])), abs=1e-4)
+
+
+def test_the_bar_of_a_terminal(config, tmp_path, capsys, monkeypatch):
+    """A run on a terminal shows the loss and the speed, and a resumed one where it stands."""
+    argv = ["--config", config(checkpoint_every=1), "--output", str(tmp_path / "run")]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    step, batches = ClipClassifier.training_step, itertools.count()
+
+    def stopping(self, *args):
+        if next(batches) == 8:
+            raise KeyError("stop")
+        return step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipClassifier, "training_step", stopping)
+        with pytest.raises(KeyError):
+            main(argv)
+    out = capsys.readouterr().out
+    assert "epoch 1/2: 100%" in out
+    assert "loss=" in out
+    assert "clips/s=" in out
+    assert main([*argv, "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 2/2: 100%" in out
+    assert "epoch 2/2:  20%" not in out  # it goes on after three of five batches
+    assert "epoch 2/2  loss " in out
