@@ -2,10 +2,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+#include <cstdint>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "temporal_adapter.h"
 #ifdef PECLIP_FAST_CUDA
 #include "cuda_probe.h"
 #endif
@@ -33,6 +36,86 @@ py::tuple cuda_architectures() {
     return py::tuple(py::cast(capabilities));
 }
 
+// Tensors come as addresses; 0 stands for None. Types are peclip_fast::Type.
+using peclip_fast::CoreArguments;
+using peclip_fast::NormArguments;
+using peclip_fast::Type;
+using Address = uintptr_t;
+using Shape = std::array<int64_t, 4>;    // (B, T, L, D or h)
+using Strides = std::array<int64_t, 3>;  // of B, T and L, in elements
+
+template <class T>
+T* pointer(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+NormArguments norm_arguments(Shape shape, std::array<int, 3> types, Address x, Strides x_strides) {
+    NormArguments a = {};
+    a.batch = shape[0], a.frames = shape[1], a.tokens = shape[2], a.width = shape[3];
+    a.x_type = Type(types[0]), a.z_type = Type(types[1]), a.out_type = Type(types[2]);
+    a.x = {pointer<void>(x), x_strides[0], x_strides[1], x_strides[2]};
+    return a;
+}
+
+void cpu_enter(Shape shape, std::array<int, 3> types, Address x, Strides x_strides,
+               Address residual, Strides residual_strides, Address norm_weight, Address norm_bias,
+               Address scale_weight, Address scale_bias, Address up_bias, bool scaled_up_bias,
+               float epsilon, Address z, Address base, Address mean, Address rstd, Address s,
+               int threads) {
+    NormArguments a = norm_arguments(shape, types, x, x_strides);
+    a.residual = {pointer<void>(residual), residual_strides[0], residual_strides[1],
+                  residual_strides[2]};
+    a.norm_weight = pointer<float>(norm_weight), a.norm_bias = pointer<float>(norm_bias);
+    a.scale_weight = pointer<float>(scale_weight), a.scale_bias = pointer<float>(scale_bias);
+    a.up_bias = pointer<float>(up_bias), a.scaled_up_bias = scaled_up_bias, a.epsilon = epsilon;
+    a.z = pointer<void>(z), a.base = pointer<void>(base);
+    a.mean = pointer<float>(mean), a.rstd = pointer<float>(rstd), a.s = pointer<float>(s);
+    peclip_fast::temporal_adapter_cpu_enter(a, threads);
+}
+
+void cpu_leave(Shape shape, std::array<int, 3> types, Address x, Strides x_strides,
+               Address norm_weight, Address norm_bias, Address scale_weight, Address mean,
+               Address rstd, Address dz, Address grad, bool scaled_up_bias, Address s, Address ds,
+               Address dx, Address sums, int threads) {
+    NormArguments a = norm_arguments(shape, types, x, x_strides);
+    a.norm_weight = pointer<float>(norm_weight), a.norm_bias = pointer<float>(norm_bias);
+    a.scale_weight = pointer<float>(scale_weight), a.ds = pointer<float>(ds);
+    a.mean = pointer<float>(mean), a.rstd = pointer<float>(rstd);
+    a.dz = pointer<void>(dz), a.grad = pointer<void>(grad);
+    a.scaled_up_bias = scaled_up_bias, a.s = pointer<float>(s);
+    a.dx = pointer<void>(dx), a.sums = pointer<float>(sums);
+    peclip_fast::temporal_adapter_cpu_leave(a, threads);
+}
+
+CoreArguments core_arguments(Shape shape, int type, int scaling, Address input, Address weight,
+                             Address bias, Address s, Address states, Address activated) {
+    CoreArguments a = {};
+    a.batch = shape[0], a.frames = shape[1], a.tokens = shape[2], a.hidden = shape[3];
+    a.type = Type(type), a.scaling = scaling, a.input = pointer<void>(input);
+    a.weight = pointer<void>(weight), a.bias = pointer<float>(bias), a.s = pointer<float>(s);
+    a.states = pointer<void>(states), a.activated = pointer<void>(activated);
+    return a;
+}
+
+// For both backends; `where` is what each needs besides: threads, or a device and a stream.
+template <auto kFunction, class... Where>
+void core_forward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
+                  Address s, Address states, Address activated, Where... where) {
+    kFunction(core_arguments(shape, type, scaling, input, weight, bias, s, states, activated),
+              where...);
+}
+
+template <auto kFunction, class... Where>
+void core_backward(Shape shape, int type, int scaling, Address input, Address weight,
+                   Address bias, Address s, Address states, Address activated, Address previous,
+                   Address recurrent, Address grad, Address dgates, Address ds, Where... where) {
+    CoreArguments a =
+        core_arguments(shape, type, scaling, input, weight, bias, s, states, activated);
+    a.previous = pointer<void>(previous), a.recurrent = pointer<void>(recurrent);
+    a.grad = pointer<void>(grad), a.dgates = pointer<void>(dgates), a.ds = pointer<float>(ds);
+    kFunction(a, where...);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -43,4 +126,19 @@ PYBIND11_MODULE(_C, m) {
     m.attr("cuda_architectures") = cuda_architectures();  // e.g. (75, 90); empty without CUDA
     m.def("cuda_problem", &cuda_problem,
           "Empty when the CUDA kernels run on the current device, else the reason why not.");
+
+    using Unlocked = py::call_guard<py::gil_scoped_release>;
+    m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
+    m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());
+    m.def("temporal_adapter_cpu_leave", &cpu_leave, Unlocked());
+    m.def("temporal_adapter_cpu_forward",
+          &core_forward<&peclip_fast::temporal_adapter_cpu_forward, int>, Unlocked());
+    m.def("temporal_adapter_cpu_backward",
+          &core_backward<&peclip_fast::temporal_adapter_cpu_backward, int>, Unlocked());
+#ifdef PECLIP_FAST_CUDA
+    m.def("temporal_adapter_cuda_forward",
+          &core_forward<&peclip_fast::temporal_adapter_cuda_forward, int, uintptr_t>, Unlocked());
+    m.def("temporal_adapter_cuda_backward",
+          &core_backward<&peclip_fast::temporal_adapter_cuda_backward, int, uintptr_t>, Unlocked());
+#endif
 }

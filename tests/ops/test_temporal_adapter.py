@@ -1,0 +1,394 @@
+"""The temporal adapter: the reference, the compiled kernels against fp64, the operator itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends, temporal_adapter, temporal_adapter_steps
+from peclip_fast.ops.temporal_adapter import SCALINGS, temporal_adapter_reference
+
+needs_extension = pytest.mark.skipif(
+    backends.extension_missing() is not None, reason="the extension is not built here"
+)
+NAMES = (
+    "out", "x", "residual", "norm_weight", "norm_bias", "scale_weight", "scale_bias",
+    "down_weight", "down_bias", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "up_weight",
+    "up_bias",
+)  # fmt: skip
+
+
+def inputs(
+    shape: tuple[int, int, int, int],
+    hidden: int,
+    dtype: torch.dtype = torch.float32,
+    scaling: str = "after_up",
+    seed: int = 0,
+) -> tuple[list[Tensor | None], Tensor]:
+    """Random operands in fp64 with values that `dtype` holds, and an output gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    width = shape[-1]
+
+    def draw(*size: int, spread: float = 1.0, around: float = 0.0) -> Tensor:
+        values = torch.randn(*size, generator=generator, dtype=torch.float64) * spread + around
+        return values.to(dtype).double()
+
+    scaled = scaling != "none"
+    operands = [
+        draw(*shape, spread=2.0, around=0.5),
+        draw(*shape),
+        draw(width, spread=0.3, around=1.0),
+        draw(width),
+        draw(1, width, spread=width**-0.5) if scaled else None,
+        draw(1, around=0.3) if scaled else None,
+        draw(hidden, width, spread=width**-0.5),
+        draw(hidden),
+        *(draw(3 * hidden, hidden, spread=hidden**-0.5) for _ in range(2)),
+        *(draw(3 * hidden) for _ in range(2)),
+        draw(width, hidden, spread=hidden**-0.5),
+        draw(width),
+    ]
+    return operands, draw(*shape)
+
+
+def run(
+    operands: list[Tensor | None], grad: Tensor, backend: str, dtype: torch.dtype, scaling: str
+) -> list[Tensor | None]:
+    """The output and the gradient of every operand; None for an operand that is None."""
+    leaves = [None if t is None else t.to(dtype).requires_grad_() for t in operands]
+    y = temporal_adapter(*leaves, scaling=scaling, backend=backend)
+    grads = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad.to(y.dtype)))
+    return [y.detach(), *(None if t is None else next(grads) for t in leaves)]
+
+
+def nn_gru(operands: list[Tensor], scaling: str = "after_up") -> Tensor:
+    """The TDA around torch.nn.GRU, as a second oracle."""
+    x, residual, *norm, scale_weight, scale_bias, down_weight, down_bias = operands[:8]
+    gru = nn.GRU(down_weight.shape[0], down_weight.shape[0], batch_first=True, dtype=x.dtype)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    gru.load_state_dict(dict(zip(names, operands[8:12], strict=True)))
+    z = F.layer_norm(x, x.shape[-1:], *norm)
+    s = F.relu(F.linear(z, scale_weight, scale_bias))
+    d = F.linear(z, down_weight, down_bias)
+    g = torch.stack([gru(d[:, :, token])[0] for token in range(x.shape[2])], 2)
+    return residual + x + s * F.linear(F.gelu(g), *operands[12:])
+
+
+@pytest.mark.parametrize("frames", [1, 3, 16])
+def test_reference_equals_nn_gru(frames: int) -> None:
+    operands, _ = inputs((2, frames, 3, 20), 5)
+    expected = nn_gru(operands)
+    assert torch.allclose(temporal_adapter_reference(*operands), expected, rtol=1e-12, atol=1e-12)
+
+
+@needs_extension
+def test_kernels_equal_nn_gru() -> None:
+    operands, _ = inputs((2, 16, 5, 64), 24)
+    operands32 = [t.float() for t in operands]
+    found = temporal_adapter(*operands32, backend="cpu")
+    assert torch.allclose(found, nn_gru(operands32), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("residual", [True, False])
+def test_gradcheck_of_the_reference(scaling: str, residual: bool) -> None:
+    operands, _ = inputs((1, 3, 2, 6), 3, torch.float64, scaling)
+    if not residual:
+        operands[1] = None
+    given = [t for t in operands if t is not None]
+    for t in given:
+        t.requires_grad_()
+
+    def function(*tensors: Tensor) -> Tensor:
+        rest = iter(tensors)
+        full = [None if t is None else next(rest) for t in operands]
+        return temporal_adapter_reference(*full, scaling=scaling)
+
+    assert torch.autograd.gradcheck(function, given)
+
+
+SIZES = [
+    ((2, 1, 5, 130), 13),
+    ((2, 3, 17, 130), 13),
+    ((2, 16, 20, 64), 8),
+    ((1, 17, 33, 96), 24),
+    ((3, 16, 7, 768), 96),
+]
+
+
+@needs_extension
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(("shape", "hidden"), SIZES, ids=str)
+def test_cpu_against_fp64(
+    shape: tuple[int, int, int, int], hidden: int, scaling: str, dtype: torch.dtype
+) -> None:
+    """Each result at most twice as far from fp64 as eager PyTorch's in the same dtype.
+
+    Over three draws together: in one draw a sum of few numbers is exact or not by luck.
+    """
+    errors = {name: [0.0, 0.0, 0.0] for name in NAMES}
+    for seed in range(3):
+        operands, grad = inputs(shape, hidden, dtype, scaling, seed)
+        exact = run(operands, grad, "reference", torch.float64, scaling)
+        eager = run(operands, grad, "reference", dtype, scaling)
+        fused = run(operands, grad, "cpu", dtype, scaling)
+        for name, truth, theirs, ours in zip(NAMES, exact, eager, fused, strict=True):
+            if truth is None or theirs is None or ours is None:
+                assert ours is None
+                continue
+            assert ours.dtype == dtype
+            assert ours.shape == truth.shape
+            ulp = torch.finfo(dtype).eps * truth.abs().max().item()
+            for i, found in enumerate((theirs, ours)):
+                errors[name][i] += (found.double() - truth).square().mean().item()
+            errors[name][2] += ulp**2
+    for name, (theirs_sq, ours_sq, ulp_sq) in errors.items():
+        factor = 4 if name == "scale_bias" else 2  # one number: more luck
+        assert ours_sq**0.5 <= factor * theirs_sq**0.5 + ulp_sq**0.5, name
+
+
+@needs_extension
+def test_large_numbers_saturate_and_nan_stays() -> None:
+    operands, _ = inputs((1, 4, 2, 32), 16)
+    operands = [t.float() for t in operands]
+    operands[9] *= 1e4  # W_hh: gates far beyond where their exponentials overflow
+    operands[8] *= 1e4
+    expected = temporal_adapter_reference(*operands)
+    assert torch.allclose(temporal_adapter(*operands, backend="cpu"), expected, atol=1e-4)
+    operands[0][0, 1, 0] = float("nan")
+    assert torch.equal(
+        temporal_adapter(*operands, backend="cpu").isnan(),
+        temporal_adapter_reference(*operands).isnan(),
+    )
+
+
+@needs_extension
+@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(name: str) -> None:
+    """In a process of its own: the set is chosen once, when the kernels are first called."""
+    tests = f"{__file__}::test_cpu_against_fp64"
+    chosen = "after_up and 33"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", chosen],
+        env={**os.environ, "PECLIP_FAST_CPU_ISA": name},
+        capture_output=True,
+        text=True,
+    )
+    if f"PECLIP_FAST_CPU_ISA is '{name}': this processor has" in done.stdout:
+        pytest.skip(f"this processor has no {name}")
+    assert done.returncode == 0, done.stdout
+
+
+def _views(x: Tensor) -> dict[str, Tensor]:
+    wide = torch.zeros(*x.shape[:3], 2 * x.shape[3])
+    wide[..., ::2] = x
+    return {
+        "tokens first": x.transpose(1, 2).contiguous().transpose(1, 2),
+        "slice": torch.cat([x, x], 2)[:, :, : x.shape[2]],
+        "every other": wide[..., ::2],
+    }
+
+
+@needs_extension
+@pytest.mark.parametrize("layout", ["tokens first", "slice", "every other"])
+def test_any_strides_give_the_same_bits(layout: str) -> None:
+    operands, grad = inputs((2, 3, 17, 130), 13)
+    x, residual, *weights = [t.float() for t in operands]
+    expected = run([x, residual, *weights], grad, "cpu", torch.float32, "after_up")
+    x, residual, strided = (_views(t.float())[layout] for t in (x, residual, grad))
+    assert not x.is_contiguous()
+    leaves = [t.requires_grad_() for t in (x, residual, *weights)]
+    y = temporal_adapter(*leaves, backend="cpu")
+    found = [y.detach(), *torch.autograd.grad(y, leaves, strided)]
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@needs_extension
+def test_bits_repeat_and_do_not_depend_on_neighbours() -> None:
+    operands, grad = inputs((3, 16, 40, 96), 24)
+    first = run(operands, grad, "cpu", torch.float32, "after_up")
+    again = run(operands, grad, "cpu", torch.float32, "after_up")
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    other = [operands[0].clone(), *operands[1:]]
+    other[0][1:] = 7.0
+    changed = run(other, grad, "cpu", torch.float32, "after_up")
+    assert torch.equal(first[0][0], changed[0][0])
+    assert torch.equal(first[1][0], changed[1][0])
+
+
+@needs_extension
+def test_kernels_give_the_same_bits_at_any_number_of_threads() -> None:
+    """Of the C++ kernels: PyTorch's products are repeatable at one number of threads only."""
+    core = temporal_adapter_steps.CpuCore
+    generator = torch.Generator().manual_seed(0)
+    gates, grad, weight, bias = (
+        torch.randn(size, generator=generator)
+        for size in ((2, 5, 77, 60), (2, 5, 77, 20), (60, 20), (60,))
+    )
+    s = torch.rand(2, 5, 77, generator=generator)
+    x, dz = torch.randn(2, 2, 5, 77, 33, generator=generator).unbind(0)
+    norm_weight, norm_bias, up_bias = torch.randn(3, 33, generator=generator).unbind(0)
+    norm = temporal_adapter_steps.CpuNorm
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            states, activated = core.forward(gates, weight, bias, s, "after_up")
+            back = core.backward(
+                grad, gates, states, gates, states, weight, bias, s, "after_up"
+            )  # fmt: skip
+            entered = norm.enter(
+                x, None, norm_weight, norm_bias, None, None, up_bias, False, torch.float32
+            )
+            left = norm.leave(
+                dz.clone(), None, x, x, entered[2], entered[3], s, norm_weight, norm_bias, None,
+                False,
+            )  # fmt: skip
+            results.append([states, activated, *back, entered[0], entered[4], *left])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@needs_extension
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("residual", [True, False])
+def test_enter_and_leave_in_pytorch_equal_those_in_cpp(
+    scaling: str, residual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CUDA backend's way around its core, proven on the CPU."""
+    operands, grad = inputs((2, 3, 17, 130), 13, scaling=scaling)
+    if not residual:
+        operands[1] = None
+    expected = run(operands, grad, "cpu", torch.float32, scaling)
+    monkeypatch.setitem(temporal_adapter_steps.NORMS, "cpu", temporal_adapter_steps.TorchNorm)
+    found = run(operands, grad, "cpu", torch.float32, scaling)
+    for name, a, b in zip(NAMES, expected, found, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, rtol=1e-4, atol=1e-4), name
+
+
+@needs_extension
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_opcheck(scaling: str, dtype: torch.dtype) -> None:
+    operands, grad = inputs((2, 3, 5, 32), 8, dtype, scaling)
+    leaves = [None if t is None else t.to(dtype).requires_grad_() for t in operands]
+    forward = torch.ops.peclip_fast.temporal_adapter_native
+    torch.library.opcheck(forward, (*leaves, scaling, dtype))
+    with torch.no_grad():
+        _, *saved = forward(*leaves, scaling, dtype)
+        weights = [None if t is None else t.detach() for t in leaves[2:]]
+        arguments = (grad.to(dtype), leaves[0].detach(), *saved, *weights, scaling)
+    torch.library.opcheck(
+        torch.ops.peclip_fast.temporal_adapter_native_backward,
+        arguments,
+        test_utils=("test_schema", "test_faketensor"),
+    )
+
+
+@needs_extension
+@pytest.mark.parametrize("x_dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("stream", [torch.float32, torch.bfloat16], ids=str)
+def test_autocast(x_dtype: torch.dtype, stream: torch.dtype) -> None:
+    """Products in bfloat16, the residual stream in its own dtype, gradients in the weights'."""
+    operands, _ = inputs((2, 3, 5, 64), 8)
+    x, residual, *weights = [t.float() for t in operands]
+    leaves = [x.to(x_dtype), residual.to(stream), *weights]
+    leaves = [t.requires_grad_() for t in leaves]
+    results = []
+    for backend in ("cpu", "reference"):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = temporal_adapter(*leaves, backend=backend)
+        grads = torch.autograd.grad(y.float().square().mean(), leaves)
+        assert all(g.dtype == t.dtype for g, t in zip(grads, leaves, strict=True))
+        results.append([y, *grads])
+    assert results[0][0].dtype == results[1][0].dtype == torch.promote_types(x_dtype, stream)
+    for a, b in zip(*results, strict=True):
+        scale = b.float().abs().max()
+        assert (a.float() - b.float()).abs().max() <= 0.05 * scale
+
+
+@needs_extension
+def test_compiles_without_graph_breaks() -> None:
+    operands, _ = inputs((2, 3, 5, 32), 8)
+    leaves = [t.float().requires_grad_() for t in operands]
+
+    def loss(*tensors: Tensor) -> Tensor:
+        return temporal_adapter(*tensors, backend="cpu").square().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    expected = torch.autograd.grad(loss(*leaves), leaves)
+    found = torch.autograd.grad(compiled(*leaves), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@needs_extension
+def test_second_derivatives_are_refused() -> None:
+    operands, _ = inputs((1, 2, 3, 16), 4)
+    leaves = [t.float().requires_grad_() for t in operands]
+    y = temporal_adapter(*leaves, backend="cpu")
+    (dx,) = torch.autograd.grad(y.square().sum(), leaves[0], create_graph=True)
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
+        torch.autograd.grad(dx.sum(), leaves[0])
+
+
+@needs_extension
+def test_auto_takes_the_cpu_kernels() -> None:
+    operands, grad = inputs((1, 3, 5, 32), 8)
+    auto = run(operands, grad, "auto", torch.float32, "after_up")
+    named = run(operands, grad, "cpu", torch.float32, "after_up")
+    assert all(torch.equal(a, b) for a, b in zip(auto, named, strict=True))
+
+
+def test_cuda_by_name_says_why_it_does_not_run() -> None:
+    operands, _ = inputs((1, 2, 3, 16), 4)
+    with pytest.raises(InputError, match="backend 'cuda' can't run temporal_adapter: "):
+        temporal_adapter(*(t.float() for t in operands), backend="cuda")
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "message"),
+    [
+        (0, lambda t: t[0], r"x has shape \(2, 3, 16\), expected \(B, T, L, D\)"),
+        (1, lambda t: t[:, :1], r"residual has shape \(1, 1, 3, 16\), expected x's"),
+        (2, lambda t: t[1:], r"norm_weight has shape \(15,\), expected \(16,\)"),
+        (4, lambda t: None, r"scale_weight has shape None, expected \(1, 16\)"),
+        (8, lambda t: t[1:], r"weight_ih has shape \(11, 4\), expected \(12, 4\)"),
+    ],
+)
+def test_wrong_shapes_name_the_tensor(index: int, change: object, message: str) -> None:
+    operands, _ = inputs((1, 2, 3, 16), 4)
+    operands[index] = change(operands[index])
+    with pytest.raises(InputError, match=f"temporal_adapter: {message}"):
+        temporal_adapter(*operands)
+
+
+def test_wrong_kinds_are_refused() -> None:
+    operands, _ = inputs((1, 2, 3, 16), 4)
+    with pytest.raises(InputError, match="scaling 'both' is not one of none, input, recurrence"):
+        temporal_adapter(*operands, scaling="both")
+    if backends.extension_missing() is None:
+        mixed = [t.float() for t in operands]
+        mixed[6] = mixed[6].bfloat16()
+        with pytest.raises(InputError, match=r"down_weight is torch.bfloat16, expected x's"):
+            temporal_adapter(*mixed, backend="cpu")
+
+
+@needs_extension
+def test_no_sequences_and_one_frame() -> None:
+    operands, grad = inputs((1, 1, 3, 16), 4)
+    empty = [t[:, :, :0] for t in operands[:2]] + operands[2:]
+    found = run(empty, grad[:, :, :0], "cpu", torch.float32, "after_up")
+    assert found[0].shape == (1, 1, 0, 16)
+    assert all(not g.any() for g in found[3:])
