@@ -123,8 +123,9 @@ class Difference(NamedTuple):
 
 
 def differences(before: RunConfig, after: RunConfig) -> list[Difference]:
-    """The options in which two configurations differ."""
-    pairs = zip(*(_flat(dataclasses.asdict(config)) for config in (before, after)), strict=True)
+    """The options in which two configurations differ; one path may be written in two ways."""
+    plain = (_plain(dataclasses.asdict(config)) for config in (before, after))
+    pairs = zip(*map(_flat, plain), strict=True)
     return [Difference(key, a, b) for (key, a), (_, b) in pairs if a != b]
 
 

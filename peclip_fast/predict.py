@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from peclip_fast.cli import run_command
@@ -36,7 +36,7 @@ def _predict(argv: list[str]) -> None:
     config = resolve(parser, argv, [(str(run.config), read_yaml(run.config))])
     records = [ClipRecord(Path(clip), label=0) for clip in arguments.clips]
     device = set_up(config.train, World.from_environment())
-    model = from_pretrained(run.model)
+    model = from_pretrained(run.model, **asdict(config.model))
     # One batch needs no process beside this one.
     workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
     data = replace(config.data, on_bad_clip="error", num_workers=workers)

@@ -104,6 +104,8 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
         saved = [(str(run.config), read_yaml(run.config))]
     elif World.from_environment().first:
         run.check_new()
+        if arguments.resume:
+            print(f"{run.path}: no run to go on with; starting one", file=sys.stderr)
     layers = list(saved)
     if arguments.config or not saved:
         layers.append((name, read_yaml(config_path(name))))

@@ -106,7 +106,10 @@ def test_paths_are_kept_absolute():
     assert yaml.safe_load(config.to_yaml())["data"]["root"].startswith("/")
 
 
-def test_differences_name_the_option():
+def test_differences_name_the_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = parse("--data.root", "clips"), parse("--data.root", str(tmp_path / "clips"))
+    assert differences(*paths) == []
     found = differences(parse(), parse("--data.mix.fmix", "0", "--train.seed", "7"))
     assert [str(d) for d in found] == ["data.mix.fmix=0.3, not 0.0", "train.seed=42, not 7"]
 

@@ -65,3 +65,12 @@ def test_a_bad_clip_is_named_alone(run, tiny_clips, shared, tmp_path, capsys, ki
     assert out == ""
     assert err.startswith(f"error: {bad}")
     assert err.count("\n") == 1
+
+
+def test_a_model_of_other_sizes_is_refused(run, tiny_clips, capsys):
+    clip = str(tiny_clips / "test" / "anger" / "000")
+    assert main([str(run), clip, "--model.reduction", "8"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "tensors differ" in err
+    assert err.count("\n") == 1
