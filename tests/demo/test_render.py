@@ -63,7 +63,9 @@ def test_pairs_show_the_same_frames_in_another_order(tmp_path):
     """In what the published test sampling takes, as drawn and after encoding."""
     for clip in render.plan("order")[:3]:
         frames = render.frames_of(clip)
-        indices = sample_indices(len(frames))
+        for segments in (8, 16):
+            indices = sample_indices(len(frames), segments)
+            assert indices == [len(frames) - 1 - index for index in reversed(indices)]
         taken, mirrored = frames[indices], frames[::-1][indices]
         assert np.array_equal(taken, mirrored[::-1])
         assert not np.array_equal(taken, mirrored)

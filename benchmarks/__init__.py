@@ -1,0 +1,1 @@
+"""What is measured. Every figure is a ratio from interleaved runs of the same work."""

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can prove, on a machine with torch, triton, nvcc, cmake, ninja and
+# pybind11 (and what peclip_fast imports) but without a network: build in place, test, sanitize,
+# measure. Results go to $OUT, or to benchmarks/results. Ends with a short table.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-benchmarks/results}
+mkdir -p "$out"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+python=${PYTHON:-python3}
+failed=()
+
+step() {
+    local name=$1
+    shift
+    printf '\n== %s (%d s)\n' "$name" "$SECONDS"
+    "$@" || failed+=("$name")
+}
+
+arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || exit 1
+export PECLIP_FAST_CUDA_ARCHS="$arch"
+step build "$python" setup.py --quiet build_ext --inplace
+step tests "$python" -m pytest -q tests/ops tests/kernels -m "not slow"
+for tool in memcheck racecheck; do
+    step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
+        "$python" -m benchmarks.sanitize
+done
+step operators "$python" -m benchmarks.operators --device cuda --output "$out"
+
+printf '\n== summary (%d s)\n' "$SECONDS"
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all steps passed"
