@@ -58,14 +58,12 @@ def _out_dtype(x: Tensor, residual: Tensor | None, weight: Tensor) -> torch.dtyp
     return dtype if residual is None else torch.promote_types(dtype, residual.dtype)
 
 
-def _forward(
-    x: Tensor, residual: Tensor | None, *weights_and_scaling: Any
-) -> tuple[Tensor, ...]:  # fmt: skip
+def _forward(x: Tensor, residual: Tensor | None, *weights_and_scaling: Any) -> tuple[Tensor, ...]:
     from peclip_fast.kernels import temporal_adapter as kernels
 
     *weights, scaling = weights_and_scaling
     out_dtype = _out_dtype(x, residual, weights[4])
-    y, saved = kernels.forward(x, residual, *weights, scaling, out_dtype)
+    y, saved = kernels.forward(x, residual, *weights, scaling=scaling, out_dtype=out_dtype)
     return y, *saved
 
 
