@@ -12,10 +12,10 @@ from peclip_fast.cli import run_command
 from peclip_fast.config import differences, make_parser, read_arguments, read_yaml, resolve
 from peclip_fast.engine.distributed import World, process_group, set_up
 from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.files import check_writable
 from peclip_fast.engine.report import Report, facts, protocol
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
+from peclip_fast.files import check_writable
 from peclip_fast.inputs import open_clips
 from peclip_fast.models import from_pretrained
 

@@ -22,11 +22,11 @@ from peclip_fast.config import (
 from peclip_fast.data import DatasetSplits
 from peclip_fast.engine.distributed import World, gather, process_group, set_up
 from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.files import check_writable, write_text
 from peclip_fast.engine.report import Report, facts, protocol
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
+from peclip_fast.files import check_writable, write_text
 from peclip_fast.inputs import open_clips
 from peclip_fast.models import PEClip, create_model
 from peclip_fast.models.backbone import backbone_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from peclip_fast.engine.files import write_bytes
+from peclip_fast.files import write_bytes
 from peclip_fast.models import PEClip
 
 

@@ -16,8 +16,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from peclip_fast.engine.files import write_bytes
 from peclip_fast.errors import InputError
+from peclip_fast.files import write_bytes
 
 
 class WholeFiles(TorchCheckpointIO):

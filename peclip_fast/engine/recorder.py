@@ -16,10 +16,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from peclip_fast.engine.best import Best, keep_best
 from peclip_fast.engine.distributed import World, gather
-from peclip_fast.engine.files import write_text
 from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.files import write_text
 
 COLUMNS = (
     "epoch",

@@ -18,10 +18,10 @@ from peclip_fast.config import RunConfig
 from peclip_fast.data import ClipRecord
 from peclip_fast.engine.best import read_best
 from peclip_fast.engine.evaluation import Predictions
-from peclip_fast.engine.files import write_bytes, write_text
 from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.plots import confusion_png
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.files import write_bytes, write_text
 from peclip_fast.models import PEClip
 
 PACKAGES = ("torch", "open_clip_torch", "lightning", "torchmetrics", "numpy", "av")

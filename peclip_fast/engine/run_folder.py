@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from peclip_fast.engine.files import check_writable, is_partial
 from peclip_fast.errors import InputError
+from peclip_fast.files import check_writable, is_partial
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
+from peclip_fast.files import write_text
 from peclip_fast.models.storage import (
     read_safetensors,
     refuse_other_tensors,
     write_safetensors,
-    write_text,
 )
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "model.safetensors"

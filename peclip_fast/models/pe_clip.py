@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
+from peclip_fast.files import write_text
 from peclip_fast.models.adapters import BottleneckAdapter, TemporalAdapter
 from peclip_fast.models.backbone import fingerprint, save_backbone
 from peclip_fast.models.config import PEClipConfig
 from peclip_fast.models.prompts import Prompts
-from peclip_fast.models.storage import refuse_other_tensors, write_safetensors, write_text
+from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
 from peclip_fast.models.towers import TextTower, VisionTower, attend, feed_forward
 from peclip_fast.texts import class_texts
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from peclip_fast.errors import InputError
+from peclip_fast.files import write_bytes
 
 SHOWN = 8  # differing tensors that a message names
 
@@ -42,20 +42,5 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write to the side, then rename: a half-written file never has the name."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _write_aside(path, lambda side: save_file(whole, side))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write to the side, then rename."""
-    _write_aside(path, lambda side: side.write_text(text + "\n"))
-
-
-def _write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    side = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(side)
-        os.replace(side, path)
-    finally:
-        side.unlink(missing_ok=True)
+    """One file, whole under its name or not there."""
+    write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))

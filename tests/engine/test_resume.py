@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from tiny_runs import write_config
 
 from peclip_fast.engine.checkpoint import read_checkpoint
-from peclip_fast.engine.files import PARTIAL, is_partial
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.files import PARTIAL, is_partial
 from peclip_fast.train import main
 
 # The options of a run of 2 epochs of 5 batches, and the batches before which it is stopped.

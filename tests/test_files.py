@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import largest_file
 
-from peclip_fast.engine.files import check_writable, write_bytes
 from peclip_fast.errors import InputError
+from peclip_fast.files import check_writable, write_bytes
 
 
 def test_a_write_that_fails_leaves_the_former_file(tmp_path):
