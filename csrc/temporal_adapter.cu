@@ -211,6 +211,8 @@ template <class T>
 void launch(void (*staged)(CoreArguments), void (*unstaged)(CoreArguments),
             const CoreArguments& a, dim3 threads, int64_t per_block, int device,
             cudaStream_t stream) {
+    const int64_t per = kPerThread * threads.y, sequences = a.batch * a.tokens;
+    if (sequences == 0) return;  // no grid may be empty
     int limit = 0;
     check(cudaSetDevice(device), "choosing the device");
     check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
@@ -224,7 +226,6 @@ void launch(void (*staged)(CoreArguments), void (*unstaged)(CoreArguments),
     }
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
           "reserving shared memory");
-    const int64_t per = kPerThread * threads.y, sequences = a.batch * a.tokens;
     kernel<<<unsigned((sequences + per - 1) / per), threads, size_t(bytes), stream>>>(a);
     check(cudaGetLastError(), "starting the kernel");
 }
