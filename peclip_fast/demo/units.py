@@ -60,8 +60,9 @@ PLAIN_WORDS: dict[str, str] = {
 }
 
 ORDER_TEXTS: dict[str, str] = {
-    f"{first}_then_{second}": f"{PLAIN_WORDS[first]}, then {PLAIN_WORDS[second]}."
+    f"{first}_then_{last}": f"at last {PLAIN_WORDS[last]}."
     for pair in ORDER_PAIRS
-    for first, second in (pair, pair[::-1])
+    for first, last in (pair, pair[::-1])
 }
-"""Class name of the order variant -> its free text; the keys in order are the class list."""
+"""Class name of the order variant -> its free text, which says how the clip ends. The keys in order
+are the class list."""
