@@ -1,7 +1,10 @@
 // Drives the CPU kernels of the temporal adapter: instruction set, threads, sums over chunks.
 #include "temporal_adapter_cpu.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -47,24 +50,37 @@ const CpuKernels& kernels() {
     return chosen;
 }
 
-// Runs work(first, last) over [0, count) in one contiguous part per thread. Threads are started for
-// the call: that costs some 20 us against milliseconds of work, survives fork(), and leaves no
-// pool that spins against PyTorch's own threads.
+// Runs work(first, last) over [0, count) in one contiguous part per thread.
+//
+// On the threads of the OpenMP runtime that PyTorch has loaded, where there is one: its idle threads
+// spin for milliseconds after each of PyTorch's own operators, and any other threads would have to
+// share the cores with them. Else on threads started for the call.
+using OpenMPParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
 template <class Work>
 void parallel(int64_t count, int threads, const Work& work) {
+    static const auto openmp =
+        reinterpret_cast<OpenMPParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
     const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, count));
+    std::atomic<int64_t> next{0};
+    // Takes parts until none is left, so that fewer threads than parts do the work as well.
+    const auto take = [&] {
+        for (int64_t part; (part = next++) < parts;)
+            work(count * part / parts, count * (part + 1) / parts);
+    };
+    if (parts > 1 && openmp) {
+        openmp([](void* task) { (*static_cast<decltype(take)*>(task))(); },
+               const_cast<void*>(static_cast<const void*>(&take)), unsigned(parts), 0);
+        return;
+    }
     std::vector<std::thread> started;
     started.reserve(parts);
-    int64_t part = 1;
-    for (; part < parts; ++part) {
-        try {
-            started.emplace_back(work, count * part / parts, count * (part + 1) / parts);
-        } catch (const std::system_error&) {
-            break;  // no more threads to be had: this one does the rest
-        }
+    try {
+        while (int64_t(started.size()) < parts - 1) started.emplace_back(take);
+    } catch (const std::system_error&) {
+        // No more threads to be had: those that run do the rest.
     }
-    work(int64_t{0}, count / parts);
-    if (part < parts) work(count * part / parts, count);
+    take();
     for (std::thread& thread : started) thread.join();
 }
 
@@ -112,8 +128,8 @@ void run_core(CoreArguments a, const std::vector<float>& matrix, int64_t depth, 
 const char* cpu_instruction_set() { return kernels().name; }
 
 void temporal_adapter_cpu_enter(const NormArguments& a, int threads) {
-    parallel(chunks(a), threads,
-             [&](int64_t first, int64_t last) { kernels().enter(a, first, last); });
+    const CpuKernels& set = kernels();
+    parallel(chunks(a), threads, [&](int64_t first, int64_t last) { set.enter(a, first, last); });
 }
 
 void temporal_adapter_cpu_leave(const NormArguments& a, int threads) {
@@ -121,8 +137,9 @@ void temporal_adapter_cpu_leave(const NormArguments& a, int threads) {
     Floats partial(chunks(a) * length);  // added in the order of the rows
     NormArguments per_chunk = a;
     per_chunk.sums = partial.get();
+    const CpuKernels& set = kernels();
     parallel(chunks(a), threads,
-             [&](int64_t first, int64_t last) { kernels().leave(per_chunk, first, last); });
+             [&](int64_t first, int64_t last) { set.leave(per_chunk, first, last); });
     std::fill_n(a.sums, length, 0.0f);
     for (int64_t chunk = 0; chunk < chunks(a); ++chunk)
         for (int64_t i = 0; i < length; ++i) a.sums[i] += partial.get()[chunk * length + i];
