@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,24 +24,33 @@ from peclip_fast.errors import InputError
 
 Variant = Literal["expressions", "order"]
 
-VERSION = 1  # raise it when the clips change: a folder of another version is drawn anew
+VERSION = 2  # raise it when the clips change: a folder of another version is drawn anew
 MARKER = "demo.json"
 SIZE = 96  # height and width of a frame, in pixels
 RATE = 12  # frames per second
 # Numbers of identities. The small CLIP was trained on those from 10,000 on.
-IDENTITIES = {"train": range(0, 24), "test": range(1000, 1016)}
+IDENTITIES = {"train": range(0, 36), "test": range(1000, 1016)}
 # The published test sampling of 8 or 16 frames takes mirrored frames of a clip of this length.
 ORDER_FRAMES = 40
 # Name in FFmpeg, pixel format and options of each kind of file, used in turn.
 CODECS = {
-    ".mp4": ("libx264", "yuv420p", {"crf": "20", "preset": "veryfast"}),
+    ".mp4": ("libx264", "yuv420p", {"qp": "22", "preset": "veryfast"}),
     ".webm": (
         "libvpx-vp9",
         "yuv420p",
-        {"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+        {
+            "crf": "32",
+            "qmin": "32",
+            "qmax": "32",
+            "b": "0",
+            "deadline": "realtime",
+            "cpu-used": "8",
+        },
     ),
     ".avi": ("mjpeg", "yuvj420p", {"qmin": "3", "qmax": "3"}),
 }
+# Every frame on its own. With a fixed quantiser a frame is then the same wherever it stands.
+KEY_FRAMES_ONLY = {"g": "1"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ def prepare_demo(root: Path, variant: Variant) -> None:
             folder.mkdir(parents=True)
         workers = len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("fork")  # a new interpreter would import torch first
-        with ProcessPoolExecutor(workers, context) as pool:
+        with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
             for _ in pool.map(_draw, [side] * len(clips), clips, chunksize=4):
                 pass
         (side / MARKER).write_text(json.dumps(marker))
@@ -139,13 +149,31 @@ def prepare_demo(root: Path, variant: Variant) -> None:
 
 def _draw(root: Path, clip: Clip) -> None:
     frames = frames_of(clip)
+    paired = len(clip.paths) == 2
     for path, pictures in zip(clip.paths, (frames, frames[::-1]), strict=False):
-        write_video(root / path, pictures)
+        write_video(root / path, pictures, key_frames_only=paired)
 
 
-def write_video(path: Path, frames: NDArray[np.uint8]) -> None:
-    """Encode frames (T, H, W, 3), uint8 RGB, as its suffix says; deterministic."""
+def _end_with_parent() -> None:
+    """A killed parent can't end its workers, and they would wait for work for ever."""
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None  # this runs in workers only
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def write_video(path: Path, frames: NDArray[np.uint8], key_frames_only: bool = False) -> None:
+    """Encode frames (T, H, W, 3), uint8 RGB, as its suffix says; deterministic.
+
+    With ``key_frames_only`` the reverse of ``frames`` decodes to the reverse, bit for bit.
+    """
     name, pixels, options = CODECS[path.suffix]
+    if key_frames_only:
+        options = options | KEY_FRAMES_ONLY
     with av.open(str(path), "w") as container:
         stream = container.add_stream(name, rate=RATE, options=options)
         assert isinstance(stream, av.VideoStream)  # as all of CODECS are
@@ -158,12 +186,13 @@ def write_video(path: Path, frames: NDArray[np.uint8]) -> None:
         container.mux(stream.encode(None))
 
 
-def _marker(root: Path) -> object:
+def _marker(root: Path) -> dict[str, object] | None:
     """What the demo's folder says of itself; None where there is no such folder."""
     try:
-        return json.loads((root / MARKER).read_text())
-    except (OSError, json.JSONDecodeError):
+        marker = json.loads((root / MARKER).read_text())
+    except (OSError, ValueError):
         return None
+    return marker if isinstance(marker, dict) and "demo" in marker else None
 
 
 def _side(root: Path, pid: int) -> Path:

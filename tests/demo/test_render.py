@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,45 +62,63 @@ def test_faces_are_in_one_split_only():
         assert len(faces["test"]) * len(EXPRESSIONS) >= 105
 
 
-def test_pairs_show_the_same_frames_in_another_order(tmp_path):
-    """In what the published test sampling takes, as drawn and after encoding."""
-    for clip in render.plan("order")[:3]:
-        frames = render.frames_of(clip)
-        for segments in (8, 16):
-            indices = sample_indices(len(frames), segments)
-            assert indices == [len(frames) - 1 - index for index in reversed(indices)]
-        taken, mirrored = frames[indices], frames[::-1][indices]
-        assert np.array_equal(taken, mirrored[::-1])
-        assert not np.array_equal(taken, mirrored)
-        for path, pictures in zip(clip.paths, (frames, frames[::-1]), strict=True):
-            file = tmp_path / path.replace("/", "-")
-            render.write_video(file, pictures)
-            source = open_clip_source(file)
-            error = np.abs(source.read(indices).astype(int) - pictures[indices]).mean()
-            assert error < 6
-            source.close()
+@pytest.mark.parametrize("suffix", render.CODECS)
+def test_pairs_show_the_same_frames_in_another_order(tmp_path, suffix):
+    """In what the published test sampling takes, as drawn and, bit for bit, after encoding."""
+    frames = render.frames_of(render.plan("order")[0])
+    for segments in (8, 16):
+        indices = sample_indices(len(frames), segments)
+        assert indices == [len(frames) - 1 - index for index in reversed(indices)]
+    decoded = []
+    for name, pictures in (("one", frames), ("other", frames[::-1])):
+        path = tmp_path / (name + suffix)
+        render.write_video(path, pictures, key_frames_only=True)
+        source = open_clip_source(path)
+        decoded.append(source.read(indices).astype(int))
+        source.close()
+    assert np.abs(decoded[0] - frames[indices]).mean() < 6
+    assert np.array_equal(decoded[0], decoded[1][::-1])
+    assert not np.array_equal(decoded[0], decoded[1])
 
 
-def test_a_finished_folder_is_used_again_and_a_half_one_is_not(few, tmp_path, monkeypatch):
-    root = tmp_path / "demo"
-    draw, drawn = render._draw, []
+def _broken_draw(side, clip):
+    raise OSError(28, "No space left on device")
 
-    def killed(side, clip):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(render, "_draw", killed)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_demo(root, "order")
-    assert not root.exists()
+def test_a_failure_leaves_nothing(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "_draw", _broken_draw)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_demo(tmp_path / "demo", "order")
     assert list(tmp_path.iterdir()) == []
 
-    abandoned = tmp_path / ".demo.drawing-999999999"  # of a process that is gone
-    (abandoned / "train").mkdir(parents=True)
-    monkeypatch.setattr(render, "_draw", draw)
+
+def test_a_kill_half_way_leaves_no_folder_and_no_process(few, tmp_path):
+    root = tmp_path / "demo"
+    process = multiprocessing.get_context("fork").Process(target=prepare_demo, args=(root, "order"))
+    process.start()
+    wait_until(lambda: any(tmp_path.glob(".demo.drawing-*/*/*/*")))
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.join()
+    assert workers
+    assert not root.exists()
+    wait_until(lambda: not any(Path("/proc", worker, "exe").exists() for worker in workers))
+
     prepare_demo(root, "order")
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    assert len(list(root.glob("*/*/*"))) == 4 * len(ORDER_TEXTS)
 
-    monkeypatch.setattr(render, "_draw", lambda *clip: drawn.append(clip))
+
+def wait_until(true, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_finished_folder_is_used_again(few, tmp_path):
+    root = tmp_path / "demo"
+    prepare_demo(root, "order")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     prepare_demo(root, "order")
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
@@ -113,8 +134,19 @@ def test_another_version_is_drawn_anew(few, tmp_path):
     assert json.loads((root / render.MARKER).read_text())["version"] == render.VERSION
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
+@pytest.mark.parametrize("name", ["thesis.txt", render.MARKER])
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text('["years of work"]')
     with pytest.raises(InputError, match="holds other files"):
         prepare_demo(tmp_path, "expressions")
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / name).read_text() == '["years of work"]'
+
+
+def test_the_order_configuration_has_the_texts_of_its_classes():
+    import yaml
+
+    from peclip_fast.config import config_path
+
+    config = yaml.safe_load(config_path("demo-order").read_text())
+    pairs = zip(config["data"]["classes"], config["model"]["texts"], strict=True)
+    assert dict(pairs) == ORDER_TEXTS
