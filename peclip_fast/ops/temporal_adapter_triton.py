@@ -61,9 +61,9 @@ def _out_dtype(x: Tensor, residual: Tensor | None, weight: Tensor) -> torch.dtyp
 def _forward(x: Tensor, residual: Tensor | None, *weights_and_scaling: Any) -> tuple[Tensor, ...]:
     from peclip_fast.kernels import temporal_adapter as kernels
 
-    *weights, scaling = weights_and_scaling
-    out_dtype = _out_dtype(x, residual, weights[4])
-    y, saved = kernels.forward(x, residual, *weights, scaling=scaling, out_dtype=out_dtype)
+    out_dtype = _out_dtype(x, residual, weights_and_scaling[4])
+    arguments = (x, residual, *weights_and_scaling, out_dtype)
+    y, saved = kernels.forward(*arguments)
     return y, *saved
 
 

@@ -1,4 +1,4 @@
-"""The block sizes of the bottleneck adapter's Triton kernels. Their results: tests/ops."""
+"""How h is cut, and that every h has block sizes. What the kernels give: tests/ops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The temporal adapter's Triton kernels against fp64, and compiled for GPUs that aren't here."""
+"""The temporal adapter's Triton kernels against fp64, and their operators."""
 
 from __future__ import annotations
 
