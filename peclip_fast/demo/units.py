@@ -60,9 +60,8 @@ PLAIN_WORDS: dict[str, str] = {
 }
 
 ORDER_TEXTS: dict[str, str] = {
-    f"{first}_then_{last}": f"at last {PLAIN_WORDS[last]}."
+    f"{first}_then_{second}": f"at last {PLAIN_WORDS[second]}."
     for pair in ORDER_PAIRS
-    for first, last in (pair, pair[::-1])
+    for first, second in (pair, pair[::-1])
 }
-"""Class name of the order variant -> its free text, which says how the clip ends. The keys in order
-are the class list."""
+"""Class name of the order variant -> its free text, which says how a clip ends."""

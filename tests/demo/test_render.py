@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from peclip_fast import InputError
 from peclip_fast.data import DataConfig, open_clip_source, open_splits, sample_indices
@@ -41,6 +43,12 @@ def test_the_reader_finds_what_was_drawn(few, tmp_path, variant):
             assert frames.shape == (16, render.SIZE, render.SIZE, 3)
             assert frames.std() > 20
             source.close()
+
+
+def test_the_recipe_has_the_texts_of_the_order_variant():
+    recipe = yaml.safe_load((resources.files("peclip_fast") / "configs/demo-order.yaml").read_text())
+    assert recipe["data"]["classes"] == list(ORDER_TEXTS)
+    assert recipe["model"]["texts"] == list(ORDER_TEXTS.values())
 
 
 def test_clips_are_the_same_each_time_and_differ_from_each_other():
