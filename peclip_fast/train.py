@@ -69,8 +69,13 @@ def _train(argv: list[str]) -> None:
             _open_run(run, config)
             print(_summary(config, splits, model, run, device, world), flush=True)
         gather(None)  # nobody reads the run folder before it is there
-        trained = train(model, splits, config, run, device, world)
-        predictions = predict(model, splits.test, config, device, world)
+        try:
+            trained = train(model, splits, config, run, device, world)
+            predictions = predict(model, splits.test, config, device, world)
+        except InputError:
+            if world.first and not run.last.exists():
+                run.discard()  # nothing was learned yet; a corrected command finds its place free
+            raise
         if world.first:
             model.save_pretrained(run.model)
             report = Report(

@@ -214,11 +214,13 @@ def test_a_bad_clip_is_named(config, tiny_clips, tmp_path, capsys):
     subprocess.run(["cp", "-r", str(tiny_clips), str(root)], check=True)
     bad = root / "train" / "anger" / "900.mp4"
     bad.write_text("not a video")
-    argv = ["--config", config(), "--data.root", str(root), "--data.num_workers", "1"]
+    argv = ["--config", config(checkpoint_every=1000), "--data.root", str(root)]
+    argv += ["--data.num_workers", "1"]
     assert main([*argv, "--output", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert str(bad) in err
+    assert not (tmp_path / "run").exists()
     # Skipped on request, counted and listed.
     argv += ["--data.on_bad_clip", "skip", "--output", str(tmp_path / "skipping")]
     assert main(argv) == 0

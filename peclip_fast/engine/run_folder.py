@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,10 @@ class RunFolder:
             )
         if self.path.exists() and any(not is_partial(path) for path in self.path.iterdir()):
             raise InputError(f"{self.path}: holds other files; choose another --output")
+
+    def discard(self) -> None:
+        """Remove the folder with all that is in it."""
+        shutil.rmtree(self.path)
 
     def clear_partial(self) -> None:
         """Remove what a kill in the middle of a write has left."""
