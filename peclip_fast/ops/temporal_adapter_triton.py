@@ -62,7 +62,7 @@ def _forward(x: Tensor, residual: Tensor | None, *weights_and_scaling: Any) -> t
     from peclip_fast.kernels import temporal_adapter as kernels
 
     out_dtype = _out_dtype(x, residual, weights_and_scaling[4])
-    arguments = (x, residual, *weights_and_scaling, out_dtype)
+    arguments: Any = (x, residual, *weights_and_scaling, out_dtype)
     y, saved = kernels.forward(*arguments)
     return y, *saved
 
