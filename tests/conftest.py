@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_backbone import TINY
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
 # imported, and open_clip imports it.
@@ -22,19 +23,6 @@ from peclip_fast.models.backbone import save_backbone
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SHARED = Path(__file__).parents[2] / "shared"
-
-TINY = {
-    "embed_dim": 32,
-    "quick_gelu": True,
-    "vision_cfg": {
-        "image_size": 32,
-        "layers": 3,
-        "width": 96,
-        "head_width": 32,
-        "patch_size": 8,
-    },
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
-}
 
 
 @pytest.fixture(scope="session")

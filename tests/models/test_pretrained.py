@@ -7,8 +7,8 @@ import json
 import open_clip
 import pytest
 import torch
-from conftest import TINY
 from safetensors import safe_open
+from tiny_backbone import TINY
 
 from peclip_fast import InputError, create_model, from_pretrained, load_reference_checkpoint
 from peclip_fast.models.backbone import save_backbone
