@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -127,7 +128,8 @@ def prepare_demo(root: Path, variant: Variant) -> None:
     side = _side(root, os.getpid())
     try:
         clips = plan(variant)
-        print(f"drawing the demo's {sum(len(c.paths) for c in clips)} clips, once, into {root}")
+        number = sum(len(clip.paths) for clip in clips)
+        print(f"drawing the demo's {number} clips, once, into {root}", file=sys.stderr)
         for folder in {(side / path).parent for clip in clips for path in clip.paths}:
             folder.mkdir(parents=True)
         workers = len(os.sched_getaffinity(0))

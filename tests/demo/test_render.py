@@ -26,8 +26,11 @@ def few(monkeypatch):
 
 
 @pytest.mark.parametrize("variant", ["expressions", "order"])
-def test_the_reader_finds_what_was_drawn(few, tmp_path, variant):
+def test_the_reader_finds_what_was_drawn(few, tmp_path, capsys, variant):
     prepare_demo(tmp_path / "demo", variant)
+    out, err = capsys.readouterr()
+    assert out == ""  # stdout is for what a command was asked for, such as JSON
+    assert "drawing the demo's" in err
     name = "demo" if variant == "expressions" else "demo-order"
     splits = open_splits(DataConfig(dataset=name, root=tmp_path / "demo"))
     names = EXPRESSIONS if variant == "expressions" else ORDER_TEXTS
