@@ -64,7 +64,12 @@ def from_pretrained(
     settings = {**saved["config"], **config}
     if settings["backbone"].startswith("./"):
         settings["backbone"] = str(Path(folder) / settings["backbone"])
-    names = saved["classes"] if classes is None else classes
+    names = saved["classes"] if classes is None else list(classes)
+    if set(names) != set(saved["classes"]):  # before their texts are looked for
+        raise InputError(
+            f"{folder}: tensors differ: class_tokens is of {len(saved['classes'])} classes, "
+            f"{', '.join(saved['classes'])}; expected {len(names)}, {', '.join(names)}"
+        )
     model = create_model(saved["method"], classes=names, **settings)
     load_trained(model, folder)
     return model.eval()
