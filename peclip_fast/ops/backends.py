@@ -13,6 +13,7 @@ import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 
@@ -220,6 +221,21 @@ def refuse_forward_mode(op: str, backend: str, tensors: tuple[torch.Tensor | Non
             f"{op}: the {backend} backend has no forward-mode derivatives (jvp); "
             "use backend='reference' for them"
         )
+
+
+def refuse_second_derivatives(library: torch.library.Library, op: str, backend: str) -> None:
+    """Make the gradient of ``{op}_{backend}_backward`` an error: it would be zero without a word.
+
+    Called once by the module that defines that operator in `library`.
+    """
+
+    def refuse(ctx: Any, *grads: torch.Tensor) -> NoReturn:
+        raise NotImplementedError(
+            f"{op}: the {backend} backend has no second derivatives; "
+            "use backend='reference' for them"
+        )
+
+    torch.library.register_autograd(f"{library.ns}::{op}_{backend}_backward", refuse, lib=library)
 
 
 def describe(

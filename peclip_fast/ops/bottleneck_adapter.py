@@ -222,15 +222,7 @@ def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return dx, dwd.view(hidden, width), dbd, dwu.view(width, hidden), dbu, dresidual, None, None
 
 
-def _no_second_derivative(ctx: Any, *grads: Tensor) -> NoReturn:
-    raise NotImplementedError(
-        f"{OP}: the triton backend has no second derivatives; use backend='reference' for them"
-    )
-
-
 torch.library.register_autograd(
     "peclip_fast::bottleneck_adapter_triton", _autograd, setup_context=_setup_context, lib=_library
 )
-torch.library.register_autograd(
-    "peclip_fast::bottleneck_adapter_triton_backward", _no_second_derivative, lib=_library
-)
+backends.refuse_second_derivatives(_library, OP, "triton")

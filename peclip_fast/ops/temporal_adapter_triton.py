@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,15 +140,7 @@ def _autograd(ctx: Any, dy: Tensor, *_: Tensor | None) -> tuple[Tensor | None, .
     return dx, dresidual, *weight_gradients(tuple(sums), gamma, beta, scale, down), None
 
 
-def _no_second_derivative(ctx: Any, *grads: Tensor) -> NoReturn:
-    raise NotImplementedError(
-        f"{OP}: the triton backend has no second derivatives; use backend='reference' for them"
-    )
-
-
 torch.library.register_autograd(
     "peclip_fast::temporal_adapter_triton", _autograd, setup_context=_setup_context, lib=_library
 )
-torch.library.register_autograd(
-    "peclip_fast::temporal_adapter_triton_backward", _no_second_derivative, lib=_library
-)
+backends.refuse_second_derivatives(_library, OP, "triton")
