@@ -1,0 +1,44 @@
+"""The libraries that the tests of this folder run, built once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import shim_build
+
+
+def _build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Path]) -> Path:
+    """In a folder that all processes of pytest-xdist share; the first one builds."""
+    reason = shim_build.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = folder / "built"
+        if not built.exists():
+            built.write_text(str(build(folder)))
+        return Path(built.read_text())
+
+
+@pytest.fixture(scope="session")
+def shim_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim with the kernels of shim_kernels.cu."""
+    source = Path(__file__).parent / "shim_kernels.cu"
+    return _build_once(
+        tmp_path_factory,
+        "shim_kernels",
+        lambda folder: shim_build.link(folder, "kernels.so", [(source, shim_build.WATCHED)]),
+    )
+
+
+@pytest.fixture(scope="session")
+def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """peclip_fast._C with its CUDA sources compiled for the CPU, as a file."""
+    return _build_once(tmp_path_factory, "cuda_on_cpu", shim_build.build_extension)

@@ -1,0 +1,29 @@
+// CUDA's __nv_bfloat16 for g++: storage and correctly rounded conversions.
+#pragma once
+
+#include "cuda_runtime.h"
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+struct alignas(4) __nv_bfloat162 {
+    __nv_bfloat16 x, y;
+};
+
+inline float __bfloat162float(__nv_bfloat16 v) { return __uint_as_float(unsigned(v.bits) << 16); }
+
+inline __nv_bfloat16 __float2bfloat16_rn(float v) {
+    const unsigned bits = __float_as_uint(v);
+    if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff};
+    return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};  // a tie goes to the even one
+}
+
+inline __nv_bfloat16 __float2bfloat16(float v) { return __float2bfloat16_rn(v); }
+inline float2 __bfloat1622float2(__nv_bfloat162 v) {
+    return {__bfloat162float(v.x), __bfloat162float(v.y)};
+}
+inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
+    return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)};
+}
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 v) { return v.bits; }
+inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { return {bits}; }

@@ -1,0 +1,229 @@
+// CUDA's runtime header for g++, so that the tests run the .cu files on the CPU. Only what this
+// project's kernels use is here. Threads are fibers (fibers.cpp); the memory that kernels touch is
+// watched through the calls that -fsanitize=thread and undefined insert (memory.cpp). All checks are
+// stricter than a GPU's: what is undefined there is an error here.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __align__(bytes) alignas(bytes)
+// Blocks run one after another, so one array at a fixed address serves all of them. Only dynamic
+// shared memory works so: shim_build.py refuses sources with static shared memory.
+#define __shared__
+
+// --- Vectors -------------------------------------------------------------------------------------
+
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct uint3 {
+    unsigned x, y, z;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+// --- Barriers and shuffles -----------------------------------------------------------------------
+// Each knows its line, so that threads that wait at different ones are told apart, and so that a
+// test can take one out (PECLIP_SHIM_WITHOUT=file:line).
+
+#define SHIM_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+
+void __syncthreads(SHIM_HERE);
+void __syncwarp(unsigned mask = 0xffffffff, SHIM_HERE);
+
+namespace shim {
+
+// The value of lane `source` of the calling lane's warp; all lanes of the mask meet here.
+uint64_t exchange(unsigned mask, uint64_t value, unsigned source, const char* file, int line);
+unsigned lane();
+
+template <class T>
+T shuffle(unsigned mask, T value, unsigned source, const char* file, int line) {
+    static_assert(std::is_arithmetic<T>::value && sizeof(T) >= 4, "CUDA shuffles 4 and 8 bytes");
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    bits = exchange(mask, bits, source, file, line);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+}  // namespace shim
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32, SHIM_HERE) {
+    const unsigned segment = shim::lane() & ~unsigned(width - 1);
+    return shim::shuffle(mask, value, segment | (unsigned(source) & unsigned(width - 1)), file, line);
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, SHIM_HERE) {
+    const unsigned lane = shim::lane(), source = lane ^ unsigned(bits);
+    const bool outside = source > (lane | unsigned(width - 1));  // then each keeps its own
+    return shim::shuffle(mask, value, outside ? lane : source, file, line);
+}
+
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
+    const unsigned lane = shim::lane(), source = lane + by;
+    const bool outside = source > (lane | unsigned(width - 1));
+    return shim::shuffle(mask, value, outside ? lane : source, file, line);
+}
+
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
+    const unsigned lane = shim::lane(), first = lane & ~unsigned(width - 1);
+    return shim::shuffle(mask, value, lane < first + by ? lane : lane - by, file, line);
+}
+
+#undef SHIM_HERE
+
+// --- Loads, stores, mathematics ------------------------------------------------------------------
+
+template <class T>
+T __ldg(const T* from) { return *from; }
+template <class T>
+T __ldcs(const T* from) { return *from; }
+template <class T>
+T __ldcg(const T* from) { return *from; }
+template <class T>
+void __stcs(T* to, T value) { *to = value; }
+template <class T>
+void __stcg(T* to, T value) { *to = value; }
+
+inline float rsqrtf(float v) { return float(1.0 / std::sqrt(double(v))); }
+inline float __expf(float v) { return std::exp(v); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __frcp_rn(float v) { return 1.0f / v; }
+inline unsigned __float_as_uint(float v) {
+    unsigned bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+    float v;
+    std::memcpy(&v, &bits, sizeof v);
+    return v;
+}
+inline int __float_as_int(float v) { return int(__float_as_uint(v)); }
+inline float __int_as_float(int bits) { return __uint_as_float(unsigned(bits)); }
+// <cmath> has these for g++ in the global namespace as well: expf, tanhf, erff, fmaf, fmaxf, fminf.
+
+// --- Host ----------------------------------------------------------------------------------------
+
+enum cudaError_t : int {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorNoDevice = 100,
+    cudaErrorInvalidDevice = 101,
+    cudaErrorLaunchFailure = 719,
+};
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrComputeCapabilityMinor = 76,
+    cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+};
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9,
+};
+struct cudaFuncAttributes {
+    int maxDynamicSharedSizeBytes;
+};
+using cudaStream_t = struct shim_stream*;
+struct cudaLaunchAttribute;  // none is known here
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes = 0;
+    cudaStream_t stream = nullptr;
+    cudaLaunchAttribute* attrs = nullptr;
+    unsigned numAttrs = 0;
+};
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaGetLastError();
+cudaError_t cudaPeekAtLastError();
+// For a launch that failed in a kernel: the whole story.
+const char* cudaGetErrorString(cudaError_t error);
+
+namespace shim {
+
+struct Launch {
+    const cudaLaunchConfig_t* config;
+    const void* kernel;
+    const char* arguments_type;  // a kernel without external linkage has no name to be found by
+    const void* arguments;
+    size_t arguments_size;
+    void (*call)(const void* arguments);
+};
+cudaError_t launch(const Launch& launch);
+cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value);
+cudaError_t get_attributes(cudaFuncAttributes* attributes, const void* kernel);
+
+template <class... Parameters>
+struct Call {
+    void (*kernel)(Parameters...);
+    std::tuple<Parameters...> arguments;
+    static void run(const void* self) {
+        const Call& call = *static_cast<const Call*>(self);
+        std::apply(call.kernel, call.arguments);
+    }
+};
+
+}  // namespace shim
+
+template <class T>
+cudaError_t cudaFuncSetAttribute(T* kernel, cudaFuncAttribute attribute, int value) {
+    return shim::set_attribute(reinterpret_cast<const void*>(kernel), attribute, value);
+}
+
+template <class T>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, T* kernel) {
+    return shim::get_attributes(attributes, reinterpret_cast<const void*>(kernel));
+}
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+    using Call = shim::Call<Parameters...>;
+    const Call call = {kernel, std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)};
+    return shim::launch({config, reinterpret_cast<const void*>(kernel),
+                         typeid(void (*)(Parameters...)).name(), &call, sizeof call, Call::run});
+}

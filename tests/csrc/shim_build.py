@@ -1,0 +1,96 @@
+"""Compiles the .cu files for the CPU: by g++, against the CUDA stand-in in shim/."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+SHIM = Path(__file__).parent / "shim"
+CSRC = Path(__file__).parents[2] / "csrc"
+
+COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
+# Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
+WATCHED = (
+    "-x", "c++", f"-I{SHIM}", "-g1", "-Wno-unknown-pragmas",
+    "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
+    "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero",
+)  # fmt: skip
+
+
+def missing() -> str | None:
+    """Why nothing can be compiled here, if so."""
+    if shutil.which("g++") is None:
+        return "g++ is not installed"
+    if importlib.util.find_spec("pybind11") is None:
+        return "pybind11 is not installed"
+    return None
+
+
+def _run(command: Sequence[str | Path]) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+
+
+def cuda_sources(folder: Path) -> list[Path]:
+    """The .cu files of a folder, none with static shared memory, which the shim doesn't have."""
+    for path in (*folder.glob("*.cu"), *folder.glob("*.cuh")):
+        for line in path.read_text().splitlines():
+            code = line.partition("//")[0]
+            if re.search(r"\b__shared__\b", code) and not re.search(r"extern\s+__shared__", code):
+                raise RuntimeError(f"{path.name}: static shared memory: {line.strip()}")
+    return sorted(folder.glob("*.cu"))
+
+
+def link(folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]]) -> Path:
+    """Compile the sources, each with its own flags, and the shim into one shared library."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [*sources, *((path, ()) for path in sorted(SHIM.glob("*.cpp")))]
+    objects = [folder / f"{path.name}.o" for path, _ in jobs]
+
+    def compile_one(job: tuple[Path, Sequence[str]], to: Path) -> None:
+        _run(["g++", *COMMON, *job[1], "-c", job[0], "-o", to])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, jobs, objects))
+    library = folder / name
+    _run(["g++", "-shared", "-o", library, *objects, "-ldl", "-pthread"])
+    return library
+
+
+def build_extension(folder: Path) -> Path:
+    """peclip_fast._C with its CUDA kernels on the CPU."""
+    import pybind11
+
+    host = [
+        f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}",
+        "-DPECLIP_FAST_CUDA", '-DPECLIP_FAST_CUDA_VERSION="shim"', '-DPECLIP_FAST_CUDA_ARCHS="90"',
+        '-DPECLIP_FAST_VERSION="0"', f"-I{SHIM}", "-fvisibility=hidden",
+    ]  # fmt: skip
+    isa = ["-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4"]
+    return link(
+        folder,
+        f"_C{sysconfig.get_config_var('EXT_SUFFIX')}",
+        [
+            *((path, WATCHED) for path in cuda_sources(CSRC)),
+            *((path, isa if "kernels" in path.name else host) for path in CSRC.glob("*.cpp")),
+        ],
+    )
+
+
+def load_extension(path: Path) -> ModuleType:
+    """The module of this file under its real name; the installed one stays as it is."""
+    spec = importlib.util.spec_from_file_location("peclip_fast._C", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
