@@ -4,8 +4,7 @@
 #include <cuda_runtime.h>
 
 namespace peclip_fast {
-
-extern __shared__ uint4 shared[];
+namespace {
 
 struct Arguments {
     const float* in;
@@ -13,7 +12,10 @@ struct Arguments {
     int count;
 };
 
-__device__ float* floats() { return reinterpret_cast<float*>(shared); }
+__device__ float* floats() {
+    extern __shared__ uint4 shared[];
+    return reinterpret_cast<float*>(shared);
+}
 __device__ int position() { return int(blockIdx.x * blockDim.x + threadIdx.x); }
 
 // --- Right ones ----------------------------------------------------------------------------------
@@ -128,13 +130,11 @@ __global__ void shuffle_from_outside(Arguments a) {
     if (threadIdx.x < 16) a.out[threadIdx.x] = __shfl_sync(0x0000ffff, 1.0f, 20);
 }
 
-}  // namespace peclip_fast
+using Kernel = void (*)(Arguments);
 
-using Kernel = void (*)(peclip_fast::Arguments);
-
-static Kernel find(const char* name) {
+Kernel find(const char* name) {
 #define NAMED(kernel) \
-    if (std::strcmp(name, #kernel) == 0) return peclip_fast::kernel;
+    if (std::strcmp(name, #kernel) == 0) return kernel;
     NAMED(shuffles)
     NAMED(diverging_shuffles)
     NAMED(block_sum)
@@ -159,6 +159,8 @@ static Kernel find(const char* name) {
     return nullptr;
 }
 
+}  // namespace
+
 // The reason of a failure, or an empty text.
 extern "C" const char* launch(const char* name, const unsigned* grid, unsigned block,
                               size_t shared_bytes, int allowed_bytes, const float* in, float* out,
@@ -173,7 +175,7 @@ extern "C" const char* launch(const char* name, const unsigned* grid, unsigned b
     config.gridDim = dim3(grid[0], grid[1]);
     config.blockDim = dim3(block);
     config.dynamicSmemBytes = shared_bytes;
-    const peclip_fast::Arguments arguments = {in, out, count};
+    const Arguments arguments = {in, out, count};
     if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, arguments);
     if (error != cudaGetLastError()) return "the last error is another";
     return error == cudaSuccess ? "" : cudaGetErrorString(error);
@@ -200,3 +202,5 @@ extern "C" void convert(const char* what, const void* from, void* to, int count)
                 __bfloat16_as_ushort(__float2bfloat16_rn(floats[i]));
     }
 }
+
+}  // namespace peclip_fast

@@ -144,7 +144,7 @@ def test_errors_are_found(launch: Launch, any_order: str, kernel: str, message: 
     arguments = {"values": numbers(64), "results": 64, "shared": 256, "grid": (2, 1)}
     with pytest.raises(RuntimeError, match=message) as raised:
         launch(kernel, **arguments)
-    assert f"peclip_fast::{kernel}(peclip_fast::Arguments), block (" in str(raised.value)
+    assert kernel in str(raised.value).partition(", block (")[0]
     # An abandoned kernel leaves nothing behind that a later one would trip over.
     assert torch.equal(launch("block_sum", numbers(64), 2, shared=256)[:1], numbers(64).sum()[None])
 

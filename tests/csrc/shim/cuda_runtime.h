@@ -10,7 +10,6 @@
 #include <cstring>
 #include <tuple>
 #include <type_traits>
-#include <typeinfo>
 #include <utility>
 
 #define __global__
@@ -122,6 +121,8 @@ void __stcs(T* to, T value) { *to = value; }
 template <class T>
 void __stcg(T* to, T value) { *to = value; }
 
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
 inline float rsqrtf(float v) { return float(1.0 / std::sqrt(double(v))); }
 inline float __expf(float v) { return std::exp(v); }
 inline float __fdividef(float a, float b) { return a / b; }
@@ -188,7 +189,6 @@ namespace shim {
 struct Launch {
     const cudaLaunchConfig_t* config;
     const void* kernel;
-    const char* arguments_type;  // a kernel without external linkage has no name to be found by
     const void* arguments;
     size_t arguments_size;
     void (*call)(const void* arguments);
@@ -224,6 +224,6 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                Arguments&&... arguments) {
     using Call = shim::Call<Parameters...>;
     const Call call = {kernel, std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)};
-    return shim::launch({config, reinterpret_cast<const void*>(kernel),
-                         typeid(void (*)(Parameters...)).name(), &call, sizeof call, Call::run});
+    return shim::launch({config, reinterpret_cast<const void*>(kernel), &call, sizeof call,
+                         Call::run});
 }

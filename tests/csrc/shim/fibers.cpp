@@ -21,14 +21,15 @@
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
-namespace peclip_fast {
+// Kernels declare `extern __shared__ uint4 shared[]` within peclip_fast's unnamed namespace, where
+// only their own file could define it; so it goes by its symbol.
+[[gnu::visibility("hidden")]] extern uint4 shared[] asm("_ZN11peclip_fast12_GLOBAL__N_16sharedE");
 alignas(128) uint4 shared[shim::kSharedBytes / sizeof(uint4)];
-}
 
 namespace shim {
 
 Running running;
-char* shared_memory() { return reinterpret_cast<char*>(peclip_fast::shared); }
+char* shared_memory() { return reinterpret_cast<char*>(shared); }
 
 namespace {
 
@@ -314,8 +315,12 @@ bool run_grid(const Launch& launch) {
 std::string failure() {
     std::string text = "block (" + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) +
                        ", " + std::to_string(blockIdx.z) + "): " + message;
-    if (failed_at[0]) text += "\n  at " + source_line(failed_at[0]);
-    if (failed_at[1]) text += "\n  against " + source_line(failed_at[1]);
+    for (int i = 0; i < 2; ++i) {
+        if (!failed_at[i]) continue;
+        // One byte back: from where the call returns to the call.
+        const void* call = static_cast<const char*>(failed_at[i]) - 1;
+        text += (i == 0 ? "\n  at " : "\n  against ") + source_line(call, "-fpsi");
+    }
     return text;
 }
 

@@ -9,6 +9,7 @@ namespace shim {
 
 bool run_grid(const Launch& launch);           // false after an error, which failure() tells
 std::string failure();
-std::string source_line(const void* address);  // of an instruction
+// Of an instruction, as addr2line tells it, where that is installed.
+std::string source_line(const void* address, const char* options);
 
 }  // namespace shim

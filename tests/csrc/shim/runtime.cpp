@@ -1,6 +1,5 @@
 // The host side of the shim: one device, whose facts come from environment variables, and launches
 // with the limits that a GPU has.
-#include <cxxabi.h>
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -37,29 +36,14 @@ cudaError_t note(cudaError_t error) {
     return error;
 }
 
-std::string demangled(const char* name) {
-    char* text = abi::__cxa_demangle(name, nullptr, nullptr, nullptr);
-    const std::string result = text ? text : name;
-    std::free(text);
-    return result;
-}
-
-std::string kernel_name(const Launch& launch) {
-    Dl_info info;
-    if (dladdr(launch.kernel, &info) && info.dli_saddr == launch.kernel)
-        return demangled(info.dli_sname);
-    return demangled(launch.arguments_type);
-}
-
 }  // namespace
 
-std::string source_line(const void* address) {
+std::string source_line(const void* address, const char* options) {
     Dl_info info;
-    const char* base = &__ehdr_start;
-    if (!dladdr(base, &info)) return "?";
-    char command[4096];  // one byte back: from where the call returns to the call
-    std::snprintf(command, sizeof command, "addr2line -Cpsfie '%s' 0x%tx 2>&1", info.dli_fname,
-                  static_cast<const char*>(address) - base - 1);
+    if (!dladdr(&__ehdr_start, &info)) return "?";
+    char command[4096];
+    std::snprintf(command, sizeof command, "addr2line -Ce '%s' %s 0x%tx 2>&1", info.dli_fname,
+                  options, static_cast<const char*>(address) - &__ehdr_start);
     std::string text;
     if (FILE* pipe = popen(command, "r")) {
         char part[512];
@@ -97,7 +81,7 @@ cudaError_t launch(const Launch& launch) {
         config.numAttrs != 0)
         return note(cudaErrorInvalidValue);
     if (run_grid(launch)) return cudaSuccess;
-    last_failure = kernel_name(launch) + ", " + failure();
+    last_failure = source_line(launch.kernel, "-fps") + ", " + failure();
     return note(cudaErrorLaunchFailure);
 }
 
