@@ -19,7 +19,7 @@ CSRC = Path(__file__).parents[2] / "csrc"
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
 # Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
 WATCHED = (
-    "-x", "c++", f"-I{SHIM}", "-g1", "-Wno-unknown-pragmas",
+    "-x", "c++", f"-I{SHIM}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
     "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
     "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def cuda_sources(folder: Path) -> list[Path]:
 def link(folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]]) -> Path:
     """Compile the sources, each with its own flags, and the shim into one shared library."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [*sources, *((path, ()) for path in sorted(SHIM.glob("*.cpp")))]
+    jobs = [*sources, *((path, ("-O2",)) for path in sorted(SHIM.glob("*.cpp")))]
     objects = [folder / f"{path.name}.o" for path, _ in jobs]
 
     def compile_one(job: tuple[Path, Sequence[str]], to: Path) -> None:
@@ -62,7 +62,7 @@ def link(folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_one, jobs, objects))
     library = folder / name
-    _run(["g++", "-shared", "-o", library, *objects, "-ldl", "-pthread"])
+    _run(["g++", "-shared", "-Wl,--wrap=memcpy", "-o", library, *objects, "-ldl", "-pthread"])
     return library
 
 

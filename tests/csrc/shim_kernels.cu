@@ -70,6 +70,8 @@ __global__ void read_behind(Arguments a) { a.out[0] = a.in[a.count]; }
 
 __global__ void write_behind(Arguments a) { a.out[a.count + int(threadIdx.x)] = 1.0f; }
 
+__global__ void copy_behind(Arguments a) { memcpy(a.out, a.in, size_t(a.count + 1) * sizeof(float)); }
+
 __global__ void write_input(Arguments a) { const_cast<float*>(a.in)[threadIdx.x] = 1.0f; }
 
 __global__ void misaligned(Arguments a) {
@@ -143,6 +145,7 @@ Kernel find(const char* name) {
     NAMED(shared_overrun)
     NAMED(read_behind)
     NAMED(write_behind)
+    NAMED(copy_behind)
     NAMED(write_input)
     NAMED(misaligned)
     NAMED(index_out_of_bounds)

@@ -126,6 +126,7 @@ def test_memory_that_nothing_has_written_is_nan(launch: Launch) -> None:
         ("shared_overrun", r"writes 4 bytes at byte \d+ of 256 bytes of shared memory"),
         ("read_behind", "reads 4 bytes at 0x.* outside of all tensors"),
         ("write_behind", "writes 4 bytes at 0x.* outside of all tensors"),
+        ("copy_behind", "reads 260 bytes at 0x.* outside of all tensors"),
         ("write_input", "writes to a tensor that is an input"),
         ("misaligned", r"misaligned or null pointer at .*"),
         ("index_out_of_bounds", "index out of bounds at .*shim_kernels.cu:"),

@@ -69,39 +69,39 @@ uint64_t exchange(unsigned mask, uint64_t value, unsigned source, const char* fi
 unsigned lane();
 
 template <class T>
-T shuffle(unsigned mask, T value, unsigned source, const char* file, int line) {
+__forceinline__ T shuffle(unsigned mask, T value, unsigned source, const char* file, int line) {
     static_assert(std::is_arithmetic<T>::value && sizeof(T) >= 4, "CUDA shuffles 4 and 8 bytes");
     uint64_t bits = 0;
-    std::memcpy(&bits, &value, sizeof value);
+    __builtin_memcpy(&bits, &value, sizeof value);
     bits = exchange(mask, bits, source, file, line);
-    std::memcpy(&value, &bits, sizeof value);
+    __builtin_memcpy(&value, &bits, sizeof value);
     return value;
 }
 
 }  // namespace shim
 
 template <class T>
-T __shfl_sync(unsigned mask, T value, int source, int width = 32, SHIM_HERE) {
+__forceinline__ T __shfl_sync(unsigned mask, T value, int source, int width = 32, SHIM_HERE) {
     const unsigned segment = shim::lane() & ~unsigned(width - 1);
     return shim::shuffle(mask, value, segment | (unsigned(source) & unsigned(width - 1)), file, line);
 }
 
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, SHIM_HERE) {
+__forceinline__ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, SHIM_HERE) {
     const unsigned lane = shim::lane(), source = lane ^ unsigned(bits);
     const bool outside = source > (lane | unsigned(width - 1));  // then each keeps its own
     return shim::shuffle(mask, value, outside ? lane : source, file, line);
 }
 
 template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
+__forceinline__ T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
     const unsigned lane = shim::lane(), source = lane + by;
     const bool outside = source > (lane | unsigned(width - 1));
     return shim::shuffle(mask, value, outside ? lane : source, file, line);
 }
 
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
+__forceinline__ T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
     const unsigned lane = shim::lane(), first = lane & ~unsigned(width - 1);
     return shim::shuffle(mask, value, lane < first + by ? lane : lane - by, file, line);
 }
@@ -129,12 +129,12 @@ inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float v) { return 1.0f / v; }
 inline unsigned __float_as_uint(float v) {
     unsigned bits;
-    std::memcpy(&bits, &v, sizeof bits);
+    __builtin_memcpy(&bits, &v, sizeof bits);
     return bits;
 }
 inline float __uint_as_float(unsigned bits) {
     float v;
-    std::memcpy(&v, &bits, sizeof v);
+    __builtin_memcpy(&v, &bits, sizeof v);
     return v;
 }
 inline int __float_as_int(float v) { return int(__float_as_uint(v)); }
