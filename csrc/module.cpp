@@ -11,6 +11,7 @@
 #include "temporal_adapter.h"
 #ifdef PECLIP_FAST_CUDA
 #include "cuda_probe.h"
+#include "module_cuda.h"
 #endif
 
 namespace py = pybind11;
@@ -97,23 +98,20 @@ CoreArguments core_arguments(Shape shape, int type, int scaling, Address input, 
     return a;
 }
 
-// For both backends; `where` is what each needs besides: threads, or a device and a stream.
-template <auto kFunction, class... Where>
-void core_forward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
-                  Address s, Address states, Address activated, Where... where) {
-    kFunction(core_arguments(shape, type, scaling, input, weight, bias, s, states, activated),
-              where...);
+void cpu_forward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
+                 Address s, Address states, Address activated, int threads) {
+    peclip_fast::temporal_adapter_cpu_forward(
+        core_arguments(shape, type, scaling, input, weight, bias, s, states, activated), threads);
 }
 
-template <auto kFunction, class... Where>
-void core_backward(Shape shape, int type, int scaling, Address input, Address weight,
-                   Address bias, Address s, Address states, Address activated, Address previous,
-                   Address recurrent, Address grad, Address dgates, Address ds, Where... where) {
+void cpu_backward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
+                  Address s, Address states, Address activated, Address previous,
+                  Address recurrent, Address grad, Address dgates, Address ds, int threads) {
     CoreArguments a =
         core_arguments(shape, type, scaling, input, weight, bias, s, states, activated);
     a.previous = pointer<void>(previous), a.recurrent = pointer<void>(recurrent);
     a.grad = pointer<void>(grad), a.dgates = pointer<void>(dgates), a.ds = pointer<float>(ds);
-    kFunction(a, where...);
+    peclip_fast::temporal_adapter_cpu_backward(a, threads);
 }
 
 }  // namespace
@@ -131,14 +129,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
     m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());
     m.def("temporal_adapter_cpu_leave", &cpu_leave, Unlocked());
-    m.def("temporal_adapter_cpu_forward",
-          &core_forward<&peclip_fast::temporal_adapter_cpu_forward, int>, Unlocked());
-    m.def("temporal_adapter_cpu_backward",
-          &core_backward<&peclip_fast::temporal_adapter_cpu_backward, int>, Unlocked());
+    m.def("temporal_adapter_cpu_forward", &cpu_forward, Unlocked());
+    m.def("temporal_adapter_cpu_backward", &cpu_backward, Unlocked());
 #ifdef PECLIP_FAST_CUDA
-    m.def("temporal_adapter_cuda_forward",
-          &core_forward<&peclip_fast::temporal_adapter_cuda_forward, int, uintptr_t>, Unlocked());
-    m.def("temporal_adapter_cuda_backward",
-          &core_backward<&peclip_fast::temporal_adapter_cuda_backward, int, uintptr_t>, Unlocked());
+    peclip_fast::bind_cuda(m);
 #endif
 }

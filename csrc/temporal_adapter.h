@@ -59,9 +59,4 @@ void temporal_adapter_cpu_leave(const NormArguments&, int threads);
 void temporal_adapter_cpu_forward(const CoreArguments&, int threads);
 void temporal_adapter_cpu_backward(const CoreArguments&, int threads);
 
-// weight: of the tensors' type; (h, 3h), that is W_hh transposed, in forward, (3h, h) in backward.
-// Both throw std::runtime_error with CUDA's reason when the launch fails.
-void temporal_adapter_cuda_forward(const CoreArguments&, int device, uintptr_t stream);
-void temporal_adapter_cuda_backward(const CoreArguments&, int device, uintptr_t stream);
-
 }  // namespace peclip_fast

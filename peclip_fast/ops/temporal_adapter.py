@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, temporal_adapter_native, temporal_adapter_triton
+from peclip_fast.ops import (
+    backends,
+    temporal_adapter_cpu,  # noqa: F401  (registers its backend)
+    temporal_adapter_cuda,  # noqa: F401
+    temporal_adapter_operator,
+    temporal_adapter_triton,
+)
 
 OP = "temporal_adapter"
 SCALINGS = ("none", "input", "recurrence", "after_up")
@@ -122,7 +128,7 @@ def temporal_adapter(
                 return temporal_adapter_triton.run(x, residual, weights, scaling, dtype)
             if x.dtype not in (dtype, torch.float32):
                 x = x.to(dtype)
-            return temporal_adapter_native.run(x, residual, weights, scaling, dtype)
+            return temporal_adapter_operator.run(chosen, x, residual, weights, scaling, dtype)
     return temporal_adapter_reference(x, residual, *weights, scaling=scaling)
 
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, temporal_adapter, temporal_adapter_steps
+from peclip_fast.ops import backends, temporal_adapter
+from peclip_fast.ops import temporal_adapter_cpu_kernels as cpu_kernels
 from peclip_fast.ops.temporal_adapter import SCALINGS, temporal_adapter_reference
 
 needs_extension = pytest.mark.skipif(
@@ -227,7 +228,6 @@ def test_bits_repeat_and_do_not_depend_on_neighbours() -> None:
 @needs_extension
 def test_kernels_give_the_same_bits_at_any_number_of_threads() -> None:
     """Of the C++ kernels: PyTorch's products are repeatable at one number of threads only."""
-    core = temporal_adapter_steps.CpuCore
     generator = torch.Generator().manual_seed(0)
     gates, grad, weight, bias = (
         torch.randn(size, generator=generator)
@@ -236,20 +236,19 @@ def test_kernels_give_the_same_bits_at_any_number_of_threads() -> None:
     s = torch.rand(2, 5, 77, generator=generator)
     x, dz = torch.randn(2, 2, 5, 77, 33, generator=generator).unbind(0)
     norm_weight, norm_bias, up_bias = torch.randn(3, 33, generator=generator).unbind(0)
-    norm = temporal_adapter_steps.CpuNorm
     results = []
     threads = torch.get_num_threads()
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            states, activated = core.forward(gates, weight, bias, s, "after_up")
-            back = core.backward(
+            states, activated = cpu_kernels.walk(gates, weight, bias, s, "after_up")
+            back = cpu_kernels.walk_backward(
                 grad, gates, states, gates, states, weight, bias, s, "after_up"
             )  # fmt: skip
-            entered = norm.enter(
+            entered = cpu_kernels.enter(
                 x, None, norm_weight, norm_bias, None, None, up_bias, False, torch.float32
             )
-            left = norm.leave(
+            left = cpu_kernels.leave(
                 dz.clone(), None, x, x, entered[2], entered[3], s, norm_weight, norm_bias, None,
                 False,
             )  # fmt: skip
@@ -262,36 +261,19 @@ def test_kernels_give_the_same_bits_at_any_number_of_threads() -> None:
 
 @needs_extension
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("residual", [True, False])
-def test_enter_and_leave_in_pytorch_equal_those_in_cpp(
-    scaling: str, residual: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The CUDA backend's way around its core, proven on the CPU."""
-    operands, grad = inputs((2, 3, 17, 130), 13, scaling=scaling)
-    if not residual:
-        operands[1] = None
-    expected = run(operands, grad, "cpu", torch.float32, scaling)
-    monkeypatch.setitem(temporal_adapter_steps.NORMS, "cpu", temporal_adapter_steps.TorchNorm)
-    found = run(operands, grad, "cpu", torch.float32, scaling)
-    for name, a, b in zip(NAMES, expected, found, strict=True):
-        assert (a is None) == (b is None)
-        assert a is None or torch.allclose(a, b, rtol=1e-4, atol=1e-4), name
-
-
-@needs_extension
-@pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_opcheck(scaling: str, dtype: torch.dtype) -> None:
     operands, grad = inputs((2, 3, 5, 32), 8, dtype, scaling)
     leaves = [None if t is None else t.to(dtype).requires_grad_() for t in operands]
-    forward = torch.ops.peclip_fast.temporal_adapter_native
-    torch.library.opcheck(forward, (*leaves, scaling, dtype))
+    forward = torch.ops.peclip_fast.temporal_adapter_cpu
+    torch.library.opcheck(forward, (*leaves, scaling, dtype, True))
     with torch.no_grad():
-        _, *saved = forward(*leaves, scaling, dtype)
+        torch.library.opcheck(forward, (*leaves, scaling, dtype, False))
+        _, *saved = forward(*leaves, scaling, dtype, True)
         weights = [None if t is None else t.detach() for t in leaves[2:]]
-        arguments = (grad.to(dtype), leaves[0].detach(), *saved, *weights, scaling)
+        arguments = (grad.to(dtype), leaves[0].detach(), saved, *weights, scaling, dtype)
     torch.library.opcheck(
-        torch.ops.peclip_fast.temporal_adapter_native_backward,
+        torch.ops.peclip_fast.temporal_adapter_cpu_backward,
         arguments,
         test_utils=("test_schema", "test_faketensor"),
     )
