@@ -98,20 +98,21 @@ CoreArguments core_arguments(Shape shape, int type, int scaling, Address input, 
     return a;
 }
 
-void cpu_forward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
-                 Address s, Address states, Address activated, int threads) {
-    peclip_fast::temporal_adapter_cpu_forward(
+void cpu_walk(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
+              Address s, Address states, Address activated, int threads) {
+    peclip_fast::temporal_adapter_cpu_walk(
         core_arguments(shape, type, scaling, input, weight, bias, s, states, activated), threads);
 }
 
-void cpu_backward(Shape shape, int type, int scaling, Address input, Address weight, Address bias,
-                  Address s, Address states, Address activated, Address previous,
-                  Address recurrent, Address grad, Address dgates, Address ds, int threads) {
+void cpu_walk_backward(Shape shape, int type, int scaling, Address input, Address weight,
+                       Address bias, Address s, Address states, Address activated,
+                       Address previous, Address recurrent, Address grad, Address dgates,
+                       Address ds, int threads) {
     CoreArguments a =
         core_arguments(shape, type, scaling, input, weight, bias, s, states, activated);
     a.previous = pointer<void>(previous), a.recurrent = pointer<void>(recurrent);
     a.grad = pointer<void>(grad), a.dgates = pointer<void>(dgates), a.ds = pointer<float>(ds);
-    peclip_fast::temporal_adapter_cpu_backward(a, threads);
+    peclip_fast::temporal_adapter_cpu_walk_backward(a, threads);
 }
 
 }  // namespace
@@ -129,8 +130,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
     m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());
     m.def("temporal_adapter_cpu_leave", &cpu_leave, Unlocked());
-    m.def("temporal_adapter_cpu_forward", &cpu_forward, Unlocked());
-    m.def("temporal_adapter_cpu_backward", &cpu_backward, Unlocked());
+    m.def("temporal_adapter_cpu_walk", &cpu_walk, Unlocked());
+    m.def("temporal_adapter_cpu_walk_backward", &cpu_walk_backward, Unlocked());
 #ifdef PECLIP_FAST_CUDA
     peclip_fast::bind_cuda(m);
 #endif

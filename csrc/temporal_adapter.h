@@ -56,7 +56,7 @@ const char* cpu_instruction_set();
 void temporal_adapter_cpu_enter(const NormArguments&, int threads);
 void temporal_adapter_cpu_leave(const NormArguments&, int threads);
 // weight: (3h, h) float32 in both.
-void temporal_adapter_cpu_forward(const CoreArguments&, int threads);
-void temporal_adapter_cpu_backward(const CoreArguments&, int threads);
+void temporal_adapter_cpu_walk(const CoreArguments&, int threads);
+void temporal_adapter_cpu_walk_backward(const CoreArguments&, int threads);
 
 }  // namespace peclip_fast

@@ -145,7 +145,7 @@ void temporal_adapter_cpu_leave(const NormArguments& a, int threads) {
         for (int64_t i = 0; i < length; ++i) a.sums[i] += partial.get()[chunk * length + i];
 }
 
-void temporal_adapter_cpu_forward(const CoreArguments& a, int threads) {
+void temporal_adapter_cpu_walk(const CoreArguments& a, int threads) {
     // (h, 3 padded h): the product W_hh g then runs along the gates' vectors.
     const int64_t h = a.hidden, hp = padded(h);
     const float* weight = static_cast<const float*>(a.weight);
@@ -157,7 +157,7 @@ void temporal_adapter_cpu_forward(const CoreArguments& a, int threads) {
     run_core(a, matrix, h, threads, kernels().core_forward);
 }
 
-void temporal_adapter_cpu_backward(const CoreArguments& a, int threads) {
+void temporal_adapter_cpu_walk_backward(const CoreArguments& a, int threads) {
     // (3 padded h, padded h)
     const int64_t h = a.hidden, hp = padded(h);
     const float* weight = static_cast<const float*>(a.weight);

@@ -72,7 +72,6 @@ class TemporalAdapter(nn.Module):
         """x, residual (B, T, L, D) -> residual + x + TDA(x), same shape."""
         if not isinstance(self.recurrence, nn.GRU):
             return self._plain(x, residual)
-        weight_ih, weight_hh, bias_ih, bias_hh = self.recurrence.all_weights[0]
         return ops.temporal_adapter(
             x,
             residual,
@@ -82,10 +81,7 @@ class TemporalAdapter(nn.Module):
             self.scale.bias if self.scale is not None else None,
             self.down.weight,
             self.down.bias,
-            weight_ih,
-            weight_hh,
-            bias_ih,
-            bias_hh,
+            *ops.gru_weights(self.recurrence),
             self.up.weight,
             self.up.bias,
             scaling=self.scaling,

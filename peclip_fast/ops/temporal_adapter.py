@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import (
@@ -130,6 +130,38 @@ def temporal_adapter(
                 x = x.to(dtype)
             return temporal_adapter_operator.run(chosen, x, residual, weights, scaling, dtype)
     return temporal_adapter_reference(x, residual, *weights, scaling=scaling)
+
+
+def gru_weights(gru: nn.GRU) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give weight_ih, weight_hh, bias_ih, bias_hh of a GRU as `temporal_adapter` takes them.
+
+    They are the module's own tensors: what trains one trains the other.
+
+    Raises:
+        InputError: `gru` has several layers, two directions, no biases, a projection, or an input
+            that isn't as wide as its state.
+    """
+    plain = gru.num_layers == 1 and not gru.bidirectional and gru.bias and not gru.proj_size
+    if not plain or gru.input_size != gru.hidden_size:
+        raise InputError(
+            f"{OP}: {gru} can't be its recurrence: expected nn.GRU(h, h) with one layer, one "
+            "direction and biases"
+        )
+    weight_ih, weight_hh, bias_ih, bias_hh = gru.all_weights[0]
+    return weight_ih, weight_hh, bias_ih, bias_hh
+
+
+def gru_with(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> nn.GRU:
+    """Give an nn.GRU with copies of these weights of `temporal_adapter`, the time axis first.
+
+    With a zero initial state it walks (T, sequences, h) as `temporal_adapter` does.
+    """
+    hidden = weight_hh.shape[1]
+    gru = nn.GRU(hidden, hidden, device=weight_hh.device, dtype=weight_hh.dtype)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    tensors = (weight_ih, weight_hh, bias_ih, bias_hh)
+    gru.load_state_dict(dict(zip(names, tensors, strict=True)))
+    return gru
 
 
 _NAMES = (

@@ -49,8 +49,11 @@ def forward(
         x, residual, norm_weight, norm_bias, scale_weight, scale_bias, up_bias,
         scaling == "after_up", dtype,
     )  # fmt: skip
-    d = F.linear(z, down_weight.to(dtype), down_bias.to(dtype))
-    taken = s[..., None].to(dtype) * d if scaling == "input" else d
+    assert base is not None  # with up_bias it never is
+    taken = d = F.linear(z, down_weight.to(dtype), down_bias.to(dtype))
+    if scaling == "input":
+        assert s is not None  # the operator has checked that scale_weight is there
+        taken = s[..., None].to(dtype) * d
     gates = F.linear(taken, weight_ih.to(dtype), bias_ih.to(dtype))
     g, activated = kernels.walk(gates, weight_hh, bias_hh, s, scaling)
     rows, up = activated.flatten(0, 2), up_weight.to(dtype).mT

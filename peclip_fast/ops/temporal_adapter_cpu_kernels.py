@@ -84,7 +84,7 @@ def walk(
     shape = (*gates.shape[:3], weight.shape[1])
     states, activated = gates.new_empty(shape), gates.new_empty(shape)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    _C.temporal_adapter_cpu_forward(
+    _C.temporal_adapter_cpu_walk(
         shape, _TYPES[gates.dtype], _SCALINGS[scaling], _address(gates), _address(weight),
         _address(bias), _address(s), _address(states), _address(activated),
         torch.get_num_threads(),
@@ -103,7 +103,7 @@ def walk_backward(
     dgates = states.new_empty((*states.shape[:3], 4 * states.shape[3]))
     ds = None if s is None or _SCALINGS[scaling] == 0 else torch.empty_like(s)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    _C.temporal_adapter_cpu_backward(
+    _C.temporal_adapter_cpu_walk_backward(
         tuple(states.shape), _TYPES[gates.dtype], _SCALINGS[scaling], _address(gates),
         _address(weight), _address(bias), _address(s), _address(states), _address(activated),
         _address(previous), _address(recurrent), _address(grad), _address(dgates),

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends, temporal_adapter
 from peclip_fast.ops import temporal_adapter_cpu_kernels as cpu_kernels
-from peclip_fast.ops.temporal_adapter import SCALINGS, temporal_adapter_reference
+from peclip_fast.ops.temporal_adapter import (
+    SCALINGS,
+    gru_weights,
+    gru_with,
+    temporal_adapter_reference,
+)
 
 needs_extension = pytest.mark.skipif(
     backends.extension_missing() is not None, reason="the extension is not built here"
@@ -72,13 +77,11 @@ def run(
 def nn_gru(operands: list[Tensor], scaling: str = "after_up") -> Tensor:
     """The TDA around torch.nn.GRU, as a second oracle."""
     x, residual, *norm, scale_weight, scale_bias, down_weight, down_bias = operands[:8]
-    gru = nn.GRU(down_weight.shape[0], down_weight.shape[0], batch_first=True, dtype=x.dtype)
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    gru.load_state_dict(dict(zip(names, operands[8:12], strict=True)))
+    gru = gru_with(*operands[8:12])
     z = F.layer_norm(x, x.shape[-1:], *norm)
     s = F.relu(F.linear(z, scale_weight, scale_bias))
     d = F.linear(z, down_weight, down_bias)
-    g = torch.stack([gru(d[:, :, token])[0] for token in range(x.shape[2])], 2)
+    g = torch.stack([gru(clip)[0] for clip in d], 0)
     return residual + x + s * F.linear(F.gelu(g), *operands[12:])
 
 
@@ -87,6 +90,24 @@ def test_reference_equals_nn_gru(frames: int) -> None:
     operands, _ = inputs((2, frames, 3, 20), 5)
     expected = nn_gru(operands)
     assert torch.allclose(temporal_adapter_reference(*operands), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_go_to_nn_gru_and_back() -> None:
+    weights = inputs((1, 1, 1, 8), 5)[0][8:12]
+    gru = gru_with(*weights)
+    assert all(torch.equal(a, b) for a, b in zip(gru_weights(gru), weights, strict=True))
+    assert gru_weights(gru)[1] is gru.weight_hh_l0
+    assert gru.weight_hh_l0.data_ptr() != weights[1].data_ptr()
+
+
+@pytest.mark.parametrize(
+    "gru",
+    [nn.GRU(4, 5), nn.GRU(4, 4, 2), nn.GRU(4, 4, bidirectional=True), nn.GRU(4, 4, bias=False)],
+    ids=str,
+)
+def test_another_gru_is_refused(gru: nn.GRU) -> None:
+    with pytest.raises(InputError, match=r"expected nn\.GRU"):
+        gru_weights(gru)
 
 
 @needs_extension
