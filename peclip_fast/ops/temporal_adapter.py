@@ -12,7 +12,7 @@ from peclip_fast.ops import (
     temporal_adapter_cpu,  # noqa: F401  (registers its backend)
     temporal_adapter_cuda,  # noqa: F401
     temporal_adapter_operator,
-    temporal_adapter_triton,
+    temporal_adapter_triton,  # noqa: F401
 )
 
 OP = "temporal_adapter"
@@ -124,8 +124,6 @@ def temporal_adapter(
         if chosen != "reference":
             backends.refuse_forward_mode(OP, chosen, (x, residual, *weights))
             _check_kinds(x, residual, weights, autocast)
-            if chosen == "triton":
-                return temporal_adapter_triton.run(x, residual, weights, scaling, dtype)
             if x.dtype not in (dtype, torch.float32):
                 x = x.to(dtype)
             return temporal_adapter_operator.run(chosen, x, residual, weights, scaling, dtype)

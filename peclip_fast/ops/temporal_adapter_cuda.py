@@ -94,6 +94,8 @@ class _Call:
 
         packed, given = [], []
         for weight, blocks_n, blocks_k, spread in jobs:
+            if weight.dtype not in (dtype, torch.float32):
+                weight = weight.to(dtype)
             n, k = weight.shape[0] // blocks_n, weight.shape[1] // blocks_k
             axis_n = (n, _up(n, 32 if spread else 8), blocks_n, weight.stride(0))
             axis_k = (k, _up(k, 32), blocks_k, weight.stride(1))
