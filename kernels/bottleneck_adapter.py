@@ -37,6 +37,7 @@ from peclip_fast.kernels.tiles import (
     dot,
     gelu,
     gelu_slope,
+    launch_options,
     load_tile,
     on_device,
     precision,
@@ -326,7 +327,8 @@ def forward(
             x.shape[0], x.stride(0), res.stride(0), scale,
             D=width, H=hidden, H0=h0, H1=h1,
             SKIP=skip, RESIDUAL=residual is not None, PRECISION=precision(),
-            M=blocks.m, N=blocks.n, K=blocks.k, num_warps=blocks.warps, num_stages=blocks.stages,
+            M=blocks.m, N=blocks.n, K=blocks.k,
+            **launch_options(blocks.warps, blocks.stages, down_weight.dtype),
         )  # fmt: skip
     return y
 
@@ -363,13 +365,13 @@ def backward(
             rows, grad.stride(0), x.stride(0), scale,
             D=width, H=hidden, H0=h0, H1=h1, SKIP=skip, PRECISION=precision(),
             M=row_blocks.m, N=row_blocks.n, K=row_blocks.k,
-            num_warps=row_blocks.warps, num_stages=row_blocks.stages,
+            **launch_options(row_blocks.warps, row_blocks.stages, dtype),
         )  # fmt: skip
         weights_kernel[(groups, triton.cdiv(width, weight_blocks.n), 2)](
             grad, x, a, du, partial, rows, grad.stride(0), x.stride(0), rows_per_group, scale,
             D=width, H=hidden, H0=h0, H1=h1, PRECISION=precision(),
             M=weight_blocks.m, N=weight_blocks.n,
-            num_warps=weight_blocks.warps, num_stages=weight_blocks.stages,
+            **launch_options(weight_blocks.warps, weight_blocks.stages, dtype),
         )  # fmt: skip
         flat = reduce_groups(partial, dtype)
     return dx, flat

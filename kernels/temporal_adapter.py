@@ -37,6 +37,7 @@ from peclip_fast.kernels.tiles import (
     dot,
     gather,
     gelu,
+    launch_options,
     load_row,
     on_device,
     precision,
@@ -48,26 +49,32 @@ from peclip_fast.kernels.tiles import (
 EPS = 1e-5
 
 
-class Config(NamedTuple):
-    """Rows a program takes, columns of D (or of h, in the recurrence) at a time, and warps."""
+class Blocks(NamedTuple):
+    """A program's rows, how many columns it takes at a time, its warps, and loads in flight."""
 
     rows: int
     columns: int
     warps: int
-    recurrence_columns: int
-    recurrence_warps: int
+    stages: int
 
 
-SEQUENCES = 16  # that a program of the recurrence takes: the least a product can have
+class Config(NamedTuple):
+    wide: Blocks
+    """Of the kernels that walk D."""
+    recurrence: Blocks
+    """16 sequences, the least a product can have; the columns are of h."""
+    products: Blocks
+
 
 # (padded h at most, bytes of an element of the weights) -> config; the first row that fits.
+# Chosen from the compiler's report (registers, shared memory, no spills), not yet from a clock.
 CONFIGS = {
-    (64, 2): Config(64, 64, 4, 32, 4),
-    (128, 2): Config(32, 64, 4, 32, 8),
-    (256, 2): Config(32, 32, 8, 32, 8),
-    (64, 4): Config(32, 32, 4, 16, 4),
-    (128, 4): Config(16, 32, 4, 16, 4),
-    (256, 4): Config(16, 16, 8, 16, 8),
+    (64, 2): Config(Blocks(64, 64, 4, 3), Blocks(16, 32, 4, 2), Blocks(64, 64, 4, 3)),
+    (128, 2): Config(Blocks(32, 64, 4, 3), Blocks(16, 32, 8, 2), Blocks(32, 64, 4, 3)),
+    (256, 2): Config(Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 2), Blocks(32, 32, 8, 3)),
+    (64, 4): Config(Blocks(32, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
+    (128, 4): Config(Blocks(16, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
+    (256, 4): Config(Blocks(16, 16, 8, 3), Blocks(16, 16, 8, 2), Blocks(16, 16, 8, 3)),
 }
 
 
@@ -306,7 +313,7 @@ def forward(
     sequences = clips * tokens
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
-    blocks = config(padded, dtype)
+    wide, recurrence, _ = config(padded, dtype)
 
     def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=x.device)
@@ -327,7 +334,8 @@ def forward(
     x = with_unit_stride(x)
     res = x if residual is None else with_unit_stride(residual)
     form = {"D": width, "H": hidden, "HP": padded, "SCALING": scaling, "PRECISION": precision()}
-    grid = (triton.cdiv(rows, blocks.rows),)
+    grid = (triton.cdiv(rows, wide.rows),)
+    options = launch_options(wide.warps, wide.stages, dtype)
     with on_device(x):
         input_kernel[grid](
             x, norm_weight, norm_bias,
@@ -336,18 +344,17 @@ def forward(
             down_weight, down_bias, weight_ih, bias_ih,
             saved.mean, saved.rstd, saved.s, saved.d, saved.fed, saved.gates,
             rows, sequences, tokens, *x.stride()[:3], EPS,
-            **form, M=blocks.rows, K=blocks.columns, num_warps=blocks.warps,
+            **form, M=wide.rows, K=wide.columns, **options,
         )  # fmt: skip
-        recurrence_kernel[(triton.cdiv(sequences, SEQUENCES),)](
+        recurrence_kernel[(triton.cdiv(sequences, recurrence.rows),)](
             saved.gates, weight_hh, bias_hh, saved.g, sequences, frames,
             H=hidden, HP=padded, RESIDENT=resident(padded, dtype, x.device), PRECISION=precision(),
-            M=SEQUENCES, K=blocks.recurrence_columns, num_warps=blocks.recurrence_warps,
-            num_stages=2,
+            M=recurrence.rows, K=recurrence.columns,
+            **launch_options(recurrence.warps, recurrence.stages, dtype),
         )  # fmt: skip
         output_kernel[grid](
             saved.g, saved.s, x, res, up_weight, up_bias, y,
             rows, sequences, tokens, *x.stride()[:3], *res.stride()[:3], *y.stride()[:3],
-            **form, RESIDUAL=residual is not None,
-            M=blocks.rows, N=blocks.columns, num_warps=blocks.warps,
+            **form, RESIDUAL=residual is not None, M=wide.rows, N=wide.columns, **options,
         )  # fmt: skip
     return y, saved

@@ -8,7 +8,6 @@ import triton.language as tl
 from torch import Tensor
 
 from peclip_fast.kernels.temporal_adapter import (
-    SEQUENCES,
     Saved,
     config,
     hidden_gates,
@@ -22,6 +21,7 @@ from peclip_fast.kernels.tiles import (
     gather,
     gelu,
     gelu_slope,
+    launch_options,
     load_row,
     on_device,
     precision,
@@ -267,7 +267,7 @@ def products(
     if rows == 0:
         return torch.zeros(count, dtype=torch.float32, device=wide.device)
     padded = max(16, triton.next_power_of_2(hidden))
-    blocks = config(padded, thin.dtype)
+    blocks = config(padded, thin.dtype).products
     # The groups depend on the sizes alone, so every machine adds in the same order.
     groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
     rows_per_group = triton.cdiv(triton.cdiv(rows, groups), blocks.rows) * blocks.rows
@@ -278,7 +278,8 @@ def products(
         wide, thin, partial if weight is None else weight, mean, rstd, partial,
         rows, clips * tokens, tokens, *strides, rows_per_group,
         W=width, H=hidden, HP=padded, NORMALIZE=normal is not None, WEIGHTED=weight is not None,
-        PRECISION=precision(), M=blocks.rows, N=blocks.columns, num_warps=blocks.warps,
+        PRECISION=precision(), M=blocks.rows, N=blocks.columns,
+        **launch_options(blocks.warps, blocks.stages, thin.dtype),
     )  # fmt: skip
     return reduce_groups(partial, torch.float32)
 
@@ -306,7 +307,7 @@ def backward(
     sequences = clips * tokens
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
-    blocks = config(padded, dtype)
+    wide, recurrence, _ = config(padded, dtype)
     mean, rstd, s, d, fed, gates, g = saved
 
     def empty(*size: int, dtype: torch.dtype = dtype) -> Tensor:
@@ -319,24 +320,25 @@ def backward(
     dx = empty(*x.shape, dtype=x.dtype)
     form = {"D": width, "H": hidden, "HP": padded, "SCALING": scaling, "PRECISION": precision()}
     order = (rows, sequences, tokens)
-    grid = (triton.cdiv(rows, blocks.rows),)
+    grid = (triton.cdiv(rows, wide.rows),)
+    options = launch_options(wide.warps, wide.stages, dtype)
     with on_device(x):
         if rows > 0:
             output_backward_kernel[grid](
                 dy, g, s, up_weight, up_bias, dg, a, ds_after, *order, *dy.stride()[:3],
-                **form, M=blocks.rows, K=blocks.columns, num_warps=blocks.warps,
+                **form, M=wide.rows, K=wide.columns, **options,
             )  # fmt: skip
-            recurrence_backward_kernel[(triton.cdiv(sequences, SEQUENCES),)](
+            recurrence_backward_kernel[(triton.cdiv(sequences, recurrence.rows),)](
                 gates, weight_hh, bias_hh, g, dg, dgates, dhidden, sequences, frames,
                 H=hidden, HP=padded, RESIDENT=resident(padded, dtype, x.device),
-                PRECISION=precision(), M=SEQUENCES, K=blocks.recurrence_columns,
-                num_warps=blocks.recurrence_warps, num_stages=2,
+                PRECISION=precision(), M=recurrence.rows, K=recurrence.columns,
+                **launch_options(recurrence.warps, recurrence.stages, dtype),
             )  # fmt: skip
             input_backward_kernel[grid](
                 dgates, d, s, ds_after, x, dy, mean, rstd, norm_weight,
                 norm_weight if scale_weight is None else scale_weight, down_weight, weight_ih,
                 dd, ds, dx, *order, *x.stride()[:3], *dy.stride()[:3], *dx.stride()[:3],
-                **form, M=blocks.rows, K=blocks.columns, num_warps=blocks.warps,
+                **form, M=wide.rows, K=wide.columns, **options,
             )  # fmt: skip
         size = (clips, frames, tokens)
         gate_strides = (tokens * 3 * hidden, sequences * 3 * hidden, 3 * hidden)
@@ -350,14 +352,17 @@ def backward(
 
 
 def weight_gradients(
-    sums: tuple[Tensor, Tensor, Tensor, Tensor],
+    of_up: Tensor,
+    of_down: Tensor,
+    of_ih: Tensor,
+    of_hh: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
     scale_weight: Tensor | None,
     down_weight: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of norm_weight, norm_bias, scale_weight, scale_bias, down_weight, down_bias,
-    weight_ih, weight_hh, bias_ih, bias_hh, up_weight, up_bias, each in its tensor's dtype.
+    weight_ih, weight_hh, bias_ih, bias_hh, up_weight, up_bias, in fp32.
 
     With P = x^T dd and Q = x^T ds, x^ = (x - mean) / std: z = gamma x^ + beta makes dW_d = dd^T z
     and dw_s = ds^T z sums of P, Q, sum(dd) and sum(ds), and dz = dd W_d + ds w_s makes the
@@ -369,26 +374,20 @@ def weight_gradients(
         product, *rest = flat.split((wide * hidden, wide, hidden, 1))
         return product.view(wide, hidden), *rest
 
-    up, up_bias, *_ = parts(sums[0], width)
-    p, q, dd_sum, ds_sum = parts(sums[1], width)
-    ih, bias_ih, *_ = parts(sums[2], 3 * hidden)
-    hh, bias_hh, *_ = parts(sums[3], 3 * hidden)
+    up, up_bias, *_ = parts(of_up, width)
+    p, q, dd_sum, ds_sum = parts(of_down, width)
+    ih, bias_ih, *_ = parts(of_ih, 3 * hidden)
+    hh, bias_hh, *_ = parts(of_hh, 3 * hidden)
     gamma, beta, weight = norm_weight.float(), norm_bias.float(), down_weight.float()
     dgamma = (p * weight.t()).sum(1)
     dbeta = (dd_sum[:, None] * weight).sum(0)
     dscale = dscale_bias = None
     if scale_weight is not None:
-        dgamma = dgamma + scale_weight[0].float() * q
-        dbeta = dbeta + scale_weight[0].float() * ds_sum
-        dscale = (gamma * q + beta * ds_sum)[None].to(scale_weight.dtype)
-        dscale_bias = ds_sum.to(scale_weight.dtype)
+        row = scale_weight[0].float()
+        dgamma += row * q
+        dbeta += row * ds_sum
+        dscale, dscale_bias = (gamma * q + beta * ds_sum)[None], ds_sum
     down = p.t() * gamma + dd_sum[:, None] * beta
-    dtype = down_weight.dtype
-    others = (down, dd_sum, ih, hh, bias_ih, bias_hh, up, up_bias)
     return (
-        dgamma.to(norm_weight.dtype),
-        dbeta.to(norm_bias.dtype),
-        dscale,
-        dscale_bias,
-        *(t.to(dtype) for t in others),
-    )
+        dgamma, dbeta, dscale, dscale_bias, down, dd_sum, ih, hh, bias_ih, bias_hh, up, up_bias,
+    )  # fmt: skip

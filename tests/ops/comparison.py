@@ -9,25 +9,31 @@ from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Results = dict[str, Tensor]
+# Of a small tensor one draw's error is a matter of luck, so eager's is the largest over some draws.
+DRAWS = 4
 
 
-def no_worse_than_eager(exact: Results, eager: Results, found: Results) -> None:
-    """Each result is at most twice as far from fp64 as eager PyTorch's in the same dtype."""
+def no_worse_than_eager(found: Results, draws: list[tuple[Results, Results]]) -> None:
+    """Each result is at most twice as far from fp64 as eager PyTorch's in the same dtype.
+
+    `draws` holds results in fp64 and eager's, for inputs drawn alike; `found` is for the first.
+    """
+    exact, eager = draws[0]
     assert found.keys() == eager.keys() == exact.keys()
-    for name, truth in exact.items():
-        theirs, ours = eager[name], found[name]
-        assert ours.dtype == theirs.dtype, name
-        assert ours.shape == truth.shape, name
-        if truth.numel() == 0:
-            continue
-        # Eager can be exact by luck in a tensor (or copy, as for the residual): one ulp is allowed.
-        ulp = torch.finfo(theirs.dtype).eps * truth.abs().max().item()
+    for name, result in found.items():
+        assert result.dtype == eager[name].dtype, name
+        assert result.shape == exact[name].shape, name
+        # Below one ulp of the largest value lies the order of a sum, and eager may be exact.
+        ulp = torch.finfo(result.dtype).eps * _distance(exact[name], 0, torch.inf)
         for norm in (torch.inf, 2):
-            allowed, error = (
-                torch.linalg.vector_norm(t.cpu().double() - truth, norm).item()
-                for t in (theirs, ours)
-            )
-            assert error <= 2 * allowed + ulp, (name, norm, error, allowed)
+            error = _distance(result, exact[name], norm)
+            theirs = max(_distance(drawn[name], truth[name], norm) for truth, drawn in draws)
+            assert error <= 2 * theirs + ulp, (name, norm, error, theirs)
+
+
+def _distance(result: Tensor, truth: Tensor | float, norm: float) -> float:
+    away = result.cpu().double() - truth
+    return torch.linalg.vector_norm(away, norm).item() if away.numel() else 0.0
 
 
 def _part_of_wider(t: Tensor) -> Tensor:
