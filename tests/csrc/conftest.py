@@ -27,15 +27,16 @@ def _build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Pat
         return Path(built.read_text())
 
 
-@pytest.fixture(scope="session")
-def shim_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shim with the kernels of shim_kernels.cu."""
+@pytest.fixture(scope="session", params=["NATIVE", "PORTABLE"])
+def shim_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim with the kernels of shim_kernels.cu, for each way of switching stacks."""
     source = Path(__file__).parent / "shim_kernels.cu"
-    return _build_once(
-        tmp_path_factory,
-        "shim_kernels",
-        lambda folder: shim_build.link(folder, "kernels.so", [(source, shim_build.WATCHED)]),
-    )
+
+    def build(folder: Path) -> Path:
+        sources = [(source, shim_build.WATCHED)]
+        return shim_build.link(folder, "kernels.so", sources, f"-DSHIM_{request.param}")
+
+    return _build_once(tmp_path_factory, f"shim_kernels_{request.param}", build)
 
 
 @pytest.fixture(scope="session")

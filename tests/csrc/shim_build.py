@@ -50,10 +50,12 @@ def cuda_sources(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.cu"))
 
 
-def link(folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]]) -> Path:
+def link(
+    folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]], *shim_flags: str
+) -> Path:
     """Compile the sources, each with its own flags, and the shim into one shared library."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [*sources, *((path, ("-O2",)) for path in sorted(SHIM.glob("*.cpp")))]
+    jobs = [*sources, *((path, ("-O2", *shim_flags)) for path in sorted(SHIM.glob("*.cpp")))]
     objects = [folder / f"{path.name}.o" for path, _ in jobs]
 
     def compile_one(job: tuple[Path, Sequence[str]], to: Path) -> None:
@@ -73,9 +75,9 @@ def build_extension(folder: Path) -> Path:
     host = [
         f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}",
         "-DPECLIP_FAST_CUDA", '-DPECLIP_FAST_CUDA_VERSION="shim"', '-DPECLIP_FAST_CUDA_ARCHS="90"',
-        '-DPECLIP_FAST_VERSION="0"', f"-I{SHIM}", "-fvisibility=hidden",
+        '-DPECLIP_FAST_VERSION="0"', "-fvisibility=hidden", "-O0",
     ]  # fmt: skip
-    isa = ["-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4"]
+    isa = ["-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4", "-O0"]
     return link(
         folder,
         f"_C{sysconfig.get_config_var('EXT_SUFFIX')}",

@@ -23,10 +23,10 @@ __device__ int position() { return int(blockIdx.x * blockDim.x + threadIdx.x); }
 __global__ void shuffles(Arguments a) {
     const int i = position();
     const float v = a.in[i];
-    a.out[4 * i] = __shfl_sync(0xffffffff, v, 11, 8);
-    a.out[4 * i + 1] = __shfl_xor_sync(0xffffffff, v, 5);
-    a.out[4 * i + 2] = __shfl_down_sync(0xffffffff, v, 3);
-    a.out[4 * i + 3] = __shfl_up_sync(0xffffffff, v, 2, 16);
+    a.out[4 * i] = __shfl_sync(0xffffffff, v, 11);
+    a.out[4 * i + 1] = __shfl_sync(0xffffffff, v, 11, 8);
+    a.out[4 * i + 2] = __shfl_xor_sync(0xffffffff, v, 5);
+    a.out[4 * i + 3] = __shfl_xor_sync(0xffffffff, v, 20, 16);
 }
 
 __global__ void diverging_shuffles(Arguments a) {
@@ -70,7 +70,9 @@ __global__ void read_behind(Arguments a) { a.out[0] = a.in[a.count]; }
 
 __global__ void write_behind(Arguments a) { a.out[a.count + int(threadIdx.x)] = 1.0f; }
 
-__global__ void copy_behind(Arguments a) { memcpy(a.out, a.in, size_t(a.count + 1) * sizeof(float)); }
+__global__ void copy_behind(Arguments a) {
+    memcpy(a.out, a.in, size_t(a.count + 1) * sizeof(float));
+}
 
 __global__ void write_input(Arguments a) { const_cast<float*>(a.in)[threadIdx.x] = 1.0f; }
 

@@ -24,14 +24,11 @@ inline float __bfloat162float(__nv_bfloat16 v) { return __uint_as_float(unsigned
 inline __nv_bfloat16 __float2bfloat16_rn(float v) {
     const unsigned bits = __float_as_uint(v);
     if ((bits & 0x7fffffff) > 0x7f800000) return __ushort_as_bfloat16(0x7fff);
-    return __ushort_as_bfloat16(uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16));  // ties to even
+    // A tie goes to the even neighbour.
+    return __ushort_as_bfloat16(uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16));
 }
 inline __nv_bfloat16::__nv_bfloat16(float v) { *this = __float2bfloat16_rn(v); }
 
-inline __nv_bfloat16 __float2bfloat16(float v) { return __float2bfloat16_rn(v); }
-inline float2 __bfloat1622float2(__nv_bfloat162 v) {
-    return {__bfloat162float(v.x), __bfloat162float(v.y)};
-}
 inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
     return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)};
 }

@@ -33,19 +33,17 @@ inline __half __float2half_rn(float v) {
     unsigned half;
     if (size > 0x7f800000) return __ushort_as_half(0x7fff);
     if (size >= 0x477ff000) {
-        half = 0x7c00;  // 65520, half-way from the largest number to where the next would be, goes up
+        half = 0x7c00;  // 65520, half-way from the largest to where the next would be, goes up
     } else if (size < 0x38800000) {
-        // Below 2^-14 a half counts in steps of 2^-24, and so does a float near 0.5: the sum rounds.
+        // Below 2^-14 a half goes in steps of 2^-24, and so does a float near 0.5: the sum rounds.
         half = __float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000;
     } else {
-        half = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;  // a tie goes to the even one
+        half = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;  // a tie goes to even
     }
     return __ushort_as_half(uint16_t(sign | half));
 }
 inline __half::__half(float v) { *this = __float2half_rn(v); }
 
-inline __half __float2half(float v) { return __float2half_rn(v); }
-inline float2 __half22float2(__half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
 inline __half2 __floats2half2_rn(float x, float y) {
     return {__float2half_rn(x), __float2half_rn(y)};
 }

@@ -1,7 +1,7 @@
 // CUDA's runtime header for g++, so that the tests run the .cu files on the CPU. Only what this
 // project's kernels use is here. Threads are fibers (fibers.cpp); the memory that kernels touch is
-// watched through the calls that -fsanitize=thread and undefined insert (memory.cpp). All checks are
-// stricter than a GPU's: what is undefined there is an error here.
+// watched through the calls that g++'s sanitizers insert (memory.cpp). All checks are stricter than
+// a GPU's: what is undefined there is an error here.
 #pragma once
 
 #include <cmath>
@@ -16,25 +16,13 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __grid_constant__
-#define __align__(bytes) alignas(bytes)
 // Blocks run one after another, so one array at a fixed address serves all of them. Only dynamic
 // shared memory works so: shim_build.py refuses sources with static shared memory.
 #define __shared__
 
 // --- Vectors -------------------------------------------------------------------------------------
 
-struct alignas(8) float2 {
-    float x, y;
-};
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
-struct alignas(8) uint2 {
-    unsigned x, y;
-};
 struct uint3 {
     unsigned x, y, z;
 };
@@ -45,10 +33,6 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
@@ -82,8 +66,8 @@ __forceinline__ T shuffle(unsigned mask, T value, unsigned source, const char* f
 
 template <class T>
 __forceinline__ T __shfl_sync(unsigned mask, T value, int source, int width = 32, SHIM_HERE) {
-    const unsigned segment = shim::lane() & ~unsigned(width - 1);
-    return shim::shuffle(mask, value, segment | (unsigned(source) & unsigned(width - 1)), file, line);
+    const unsigned within = unsigned(width - 1), first = shim::lane() & ~within;
+    return shim::shuffle(mask, value, first | (unsigned(source) & within), file, line);
 }
 
 template <class T>
@@ -93,40 +77,14 @@ __forceinline__ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 
     return shim::shuffle(mask, value, outside ? lane : source, file, line);
 }
 
-template <class T>
-__forceinline__ T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
-    const unsigned lane = shim::lane(), source = lane + by;
-    const bool outside = source > (lane | unsigned(width - 1));
-    return shim::shuffle(mask, value, outside ? lane : source, file, line);
-}
-
-template <class T>
-__forceinline__ T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_HERE) {
-    const unsigned lane = shim::lane(), first = lane & ~unsigned(width - 1);
-    return shim::shuffle(mask, value, lane < first + by ? lane : lane - by, file, line);
-}
-
 #undef SHIM_HERE
 
 // --- Loads, stores, mathematics ------------------------------------------------------------------
 
 template <class T>
 T __ldg(const T* from) { return *from; }
-template <class T>
-T __ldcs(const T* from) { return *from; }
-template <class T>
-T __ldcg(const T* from) { return *from; }
-template <class T>
-void __stcs(T* to, T value) { *to = value; }
-template <class T>
-void __stcg(T* to, T value) { *to = value; }
 
 inline int min(int a, int b) { return a < b ? a : b; }
-inline int max(int a, int b) { return a > b ? a : b; }
-inline float rsqrtf(float v) { return float(1.0 / std::sqrt(double(v))); }
-inline float __expf(float v) { return std::exp(v); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __frcp_rn(float v) { return 1.0f / v; }
 inline unsigned __float_as_uint(float v) {
     unsigned bits;
     __builtin_memcpy(&bits, &v, sizeof bits);
@@ -137,9 +95,7 @@ inline float __uint_as_float(unsigned bits) {
     __builtin_memcpy(&v, &bits, sizeof v);
     return v;
 }
-inline int __float_as_int(float v) { return int(__float_as_uint(v)); }
-inline float __int_as_float(int bits) { return __uint_as_float(unsigned(bits)); }
-// <cmath> has these for g++ in the global namespace as well: expf, tanhf, erff, fmaf, fmaxf, fminf.
+// expf, tanhf, erff and their like are in <cmath>, for g++ in the global namespace as well.
 
 // --- Host ----------------------------------------------------------------------------------------
 
@@ -155,12 +111,10 @@ enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrComputeCapabilityMinor = 76,
-    cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
 enum cudaFuncAttribute {
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
-    cudaFuncAttributePreferredSharedMemoryCarveout = 9,
 };
 struct cudaFuncAttributes {
     int maxDynamicSharedSizeBytes;
@@ -180,7 +134,6 @@ cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaGetLastError();
-cudaError_t cudaPeekAtLastError();
 // For a launch that failed in a kernel: the whole story.
 const char* cudaGetErrorString(cudaError_t error);
 

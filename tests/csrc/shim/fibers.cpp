@@ -1,7 +1,7 @@
 // Runs kernels: the threads of a block are fibers that switch at barriers and shuffles, the blocks
-// run one after another. The order of both comes from PECLIP_SHIM_ORDER: forward, reverse, or a
-// number that seeds a shuffle.
-#include <csetjmp>
+// run one after another, and a warp goes on for as long as it can: 32 stacks fit in the cache. The
+// order of blocks, warps and lanes comes from PECLIP_SHIM_ORDER: forward, reverse, or a number that
+// seeds a shuffle.
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -12,11 +12,11 @@
 #include <vector>
 
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include "cuda_runtime.h"
 #include "launch.h"
 #include "shim.h"
+#include "switch.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -38,11 +38,10 @@ constexpr size_t kStackBytes = 128 << 10, kPage = 4 << 10;
 enum class State { kReady, kAtBarrier, kInWarp, kDone };
 
 struct Fiber {
-    jmp_buf context;
+    Context context;
     char* stack = nullptr;
-    bool started = false;  // it has a context to go on with
+    bool started = false;  // it can be switched to
     State state = State::kDone;
-    unsigned position = 0;  // in the order of the block
     uint3 index = {};
     const char* file = nullptr;  // where it waits
     int line = 0;
@@ -52,9 +51,14 @@ struct Fiber {
 };
 
 Fiber fibers[kMaxThreads];
-unsigned order[kMaxThreads], threads, ready, at_barrier, done;
+unsigned threads, warps, at_barrier, done;
+uint32_t ready[kMaxThreads / kWarp];    // lanes that can go on, a bit for each place in lane_order
 uint32_t in_warp[kMaxThreads / kWarp];  // lanes that wait for others of their warp
-jmp_buf scheduler;
+std::vector<unsigned> warp_order, lane_order;
+uint32_t place_bit[kWarp];  // of a lane in lane_order
+unsigned turn;  // of a warp in that order
+Context scheduler, abandoned;
+bool failed;
 void (*call)(const void*);
 
 char message[2048];
@@ -66,93 +70,87 @@ long times_left_out;
 
 // --- Switching -----------------------------------------------------------------------------------
 
-void resume(unsigned thread) {
+[[noreturn]] void deadlock();
+
+unsigned next() {
+    for (unsigned i = 0; i < warps; ++i) {
+        const unsigned warp = warp_order[turn];
+        const uint32_t lanes = ready[warp];
+        if (lanes != 0) return warp * kWarp + lane_order[unsigned(__builtin_ctz(lanes))];
+        turn = turn + 1 < warps ? turn + 1 : 0;
+    }
+    deadlock();
+}
+
+void resume(Context& from, unsigned thread) {
     Fiber& fiber = fibers[thread];
     running.thread = thread;
     running.stack = fiber.stack;
     running.stack_end = fiber.stack + kStackBytes;
     threadIdx = fiber.index;
     running.kernel = true;
-    _longjmp(fiber.context, 1);
+    switch_context(from, fiber.context);
 }
 
-std::string ranges(State state, const Fiber* like) {
+[[noreturn]] void abandon(const void* at, const void* other) {
+    running.kernel = false;
+    failed = true, failed_at[0] = at, failed_at[1] = other;
+    switch_context(abandoned, scheduler);
+    std::abort();
+}
+
+std::string what_waits() {
     std::string text;
-    for (unsigned i = 0; i < threads; ++i) {
-        const auto same = [&](unsigned t) {
-            return t < threads && fibers[t].state == state &&
-                   (state == State::kDone ||
-                    (fibers[t].file == like->file && fibers[t].line == like->line));
-        };
-        if (!same(i)) continue;
-        const unsigned first = i;
-        while (same(i + 1)) ++i;
-        text += (text.empty() ? "" : ", ") + std::to_string(first);
-        if (i > first) text += "-" + std::to_string(i);
+    const auto does = [](unsigned thread) -> std::string {
+        const Fiber& fiber = fibers[thread];
+        if (fiber.state == State::kDone) return " have ended";
+        const char* where = fiber.state == State::kInWarp ? "in a warp" : "at __syncthreads";
+        return std::string(" wait ") + where + ", " + fiber.file + ":" + std::to_string(fiber.line);
+    };
+    for (unsigned first = 0, last; first < threads; first = last + 1) {
+        for (last = first; last + 1 < threads && does(last + 1) == does(first);) ++last;
+        text += (first == 0 ? "threads " : "; threads ") + std::to_string(first) + "-" +
+                std::to_string(last) + does(first);
     }
     return text;
 }
 
-[[noreturn]] void deadlock() {
-    std::string text;
-    std::vector<const Fiber*> seen;
-    for (unsigned i = 0; i < threads; ++i) {
-        const Fiber& fiber = fibers[i];
-        bool known = false;
-        for (const Fiber* other : seen)
-            known |= other->state == fiber.state &&
-                     (fiber.state == State::kDone ||
-                      (other->file == fiber.file && other->line == fiber.line));
-        if (known) continue;
-        seen.push_back(&fiber);
-        text += (text.empty() ? "threads " : "; threads ") + ranges(fiber.state, &fiber);
-        if (fiber.state == State::kDone) {
-            text += " have ended";
-        } else {
-            text += fiber.state == State::kAtBarrier ? " wait at __syncthreads" : " wait in a warp";
-            text += ", " + std::string(fiber.file) + ":" + std::to_string(fiber.line);
-        }
-    }
-    std::snprintf(message, sizeof message, "deadlock: %s", text.c_str());
-    failed_at[0] = failed_at[1] = nullptr;
-    std::string().swap(text);
-    std::vector<const Fiber*>().swap(seen);
-    _longjmp(scheduler, 2);
+void deadlock() {
+    running.kernel = false;
+    std::snprintf(message, sizeof message, "deadlock: %s", what_waits().c_str());
+    abandon(nullptr, nullptr);
 }
 
-// Goes on with the next thread that can, in the block's order, and comes back when it is this one's
-// turn again: in the next block, if it has ended.
+// Goes on with a thread that can, and comes back when it is this one's turn again, if it has ended
+// in the next block.
 void leave() {
     Fiber& me = fibers[running.thread];
-    if (_setjmp(me.context) != 0) return;
-    running.kernel = false;
-    if (done == threads) _longjmp(scheduler, 1);
-    if (ready == 0) deadlock();
-    unsigned next = me.position;
-    do next = next + 1 < threads ? next + 1 : 0;
-    while (fibers[order[next]].state != State::kReady);
-    resume(order[next]);
+    if (done == threads) {
+        running.kernel = false;
+        return switch_context(me.context, scheduler);
+    }
+    resume(me.context, next());
 }
 
 void wait(State state, const char* file, int line) {
-    Fiber& me = fibers[running.thread];
+    const unsigned thread = running.thread;
+    Fiber& me = fibers[thread];
     me.state = state, me.file = file, me.line = line;
-    --ready;
+    ready[thread / kWarp] &= ~place_bit[thread % kWarp];
     if (state == State::kAtBarrier) ++at_barrier;
 }
 
-void go_on(Fiber& fiber) {
-    fiber.state = State::kReady;
-    ++ready;
+void go_on(unsigned thread) {
+    fibers[thread].state = State::kReady;
+    ready[thread / kWarp] |= place_bit[thread % kWarp];
 }
 
 // All that a fiber ever does: a kernel in every block that has its thread.
 void live() {
     for (;;) {
         call(running.arguments);
-        Fiber& me = fibers[running.thread];
-        me.state = State::kDone;
-        --ready, ++done;
+        wait(State::kDone, nullptr, 0);
+        ++done;
         leave();
     }
 }
@@ -164,20 +162,9 @@ void start(Fiber& fiber) {
         if (memory == MAP_FAILED || mprotect(memory, kPage, PROT_NONE) != 0) std::abort();
         fiber.stack = static_cast<char*>(memory) + kPage;
     }
-    // The context comes back here once, so that every later switch is a _longjmp.
-    static ucontext_t here, first;
-    static Fiber* starting;
-    starting = &fiber;
-    getcontext(&first);
-    first.uc_stack.ss_sp = fiber.stack;
     // Not all at the same place of a page, which would be the same few lines of the cache.
-    first.uc_stack.ss_size = kStackBytes - size_t(&fiber - fibers) % 64 * 832;
-    first.uc_link = nullptr;
-    makecontext(&first, [] {
-        if (_setjmp(starting->context) == 0) setcontext(&here);
-        live();
-    }, 0);
-    swapcontext(&here, &first);
+    char* end = fiber.stack + kStackBytes - size_t(&fiber - fibers) % 64 * 832;
+    prepare(fiber.context, fiber.stack, end, live);
     fiber.started = true;
 }
 
@@ -211,7 +198,7 @@ bool meet(unsigned mask, const char* file, int line) {
             fail(nullptr, nullptr, "lane %u waits at %s:%d with mask %08x, but lane %u at %s:%d "
                  "with mask %08x", thread % kWarp, file, line, mask, lane, other.file, other.line,
                  other.mask);
-        go_on(fibers[warp * kWarp + lane]);
+        go_on(warp * kWarp + lane);
     }
     in_warp[warp] &= ~mask;
     return true;
@@ -226,8 +213,8 @@ uint64_t exchange(unsigned mask, uint64_t value, unsigned source, const char* fi
     Fiber& me = fibers[running.thread];
     me.value = value, me.source = source;
     if (source >= kWarp || !(mask >> source & 1))
-        fail(nullptr, nullptr, "reads lane %u, which is not in the mask %08x of %s:%d", source, mask,
-             file, line);
+        fail(nullptr, nullptr, "reads lane %u, which is not in the mask %08x of %s:%d", source,
+             mask, file, line);
     if (meet(mask, file, line)) {
         Fiber* warp = &fibers[running.thread / kWarp * kWarp];
         uint64_t values[kWarp];
@@ -247,9 +234,7 @@ void fail(const void* at, const void* other, const char* format, ...) {
                                      threadIdx.y, threadIdx.z);
     std::vsnprintf(message + length, sizeof message - size_t(length), format, list);
     va_end(list);
-    running.kernel = false;
-    failed_at[0] = at, failed_at[1] = other;
-    _longjmp(scheduler, 2);
+    abandon(at, other);
 }
 
 // --- Blocks --------------------------------------------------------------------------------------
@@ -268,24 +253,26 @@ std::vector<unsigned> arranged(unsigned count, unsigned salt) {
     return numbers;
 }
 
-bool run_block(const std::vector<unsigned>& thread_order) {
+bool run_block(unsigned block) {
     std::memset(shared_memory(), 0xff, running.shared_bytes);  // NaN in every type
     running.first_of_block = ++running.interval;
-    ready = threads, at_barrier = done = 0;
+    at_barrier = done = turn = 0;
     std::memset(in_warp, 0, sizeof in_warp);
+    warps = (threads + kWarp - 1) / kWarp;
+    warp_order = arranged(warps, block + 1), lane_order = arranged(kWarp, block + 1);
+    for (unsigned place = 0; place < kWarp; ++place) place_bit[lane_order[place]] = 1u << place;
     for (unsigned i = 0; i < threads; ++i) {
         Fiber& fiber = fibers[i];
         if (!fiber.started) start(fiber);
-        fiber.state = State::kReady;
         fiber.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
-        order[i] = thread_order[i];
-        fibers[thread_order[i]].position = i;
+        go_on(i);
     }
-    const int came = _setjmp(scheduler);
-    if (came == 0) resume(order[0]);
-    if (came == 2)  // in the midst of the kernel: these contexts are of no use any more
+    failed = false;
+    resume(scheduler, next());
+    if (failed)  // in the midst of the kernel: these contexts are of no use any more
         for (Fiber& fiber : fibers) fiber.started = false;
-    return came == 1;
+    std::memset(ready, 0, sizeof ready);
+    return !failed;
 }
 
 }  // namespace
@@ -307,8 +294,9 @@ bool run_grid(const Launch& launch) {
     without_line = colon == std::string::npos ? -1 : std::stoi(site.substr(colon + 1));
 
     for (const unsigned block : arranged(gridDim.x * gridDim.y * gridDim.z, 0)) {
-        blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y, block / gridDim.x / gridDim.y};
-        if (!run_block(arranged(threads, block + 1))) return false;
+        const unsigned row = block / gridDim.x;
+        blockIdx = {block % gridDim.x, row % gridDim.y, row / gridDim.y};
+        if (!run_block(block)) return false;
     }
     return true;
 }
@@ -336,7 +324,7 @@ void __syncthreads(const char* file, int line) {
         if (fibers[i].file != file || fibers[i].line != line)
             fail(nullptr, nullptr, "waits at %s:%d, but thread %u at %s:%d", file, line, i,
                  fibers[i].file, fibers[i].line);
-        go_on(fibers[i]);
+        go_on(i);
     }
     at_barrier = 0;
     ++running.interval;

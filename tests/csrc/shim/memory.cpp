@@ -60,7 +60,8 @@ void check_races(Cell& cell, bool write, bool global, const void* at) {
     const uint32_t syncs = running.warp_syncs[warp];
     const char* verb = write ? "writes" : "reads";
     if (global && of_earlier_block(cell.written))
-        fail(at, code(cell.write_code), "%s %s memory that another block has written", verb, memory);
+        fail(at, code(cell.write_code), "%s %s memory that another block has written", verb,
+             memory);
     if (cell.written == running.interval && cell.writer != me &&
         (cell.writer / kWarp != warp || cell.write_syncs == syncs))
         fail(at, code(cell.write_code),
@@ -187,20 +188,21 @@ struct Location {  // what the data of each of these calls begins with
 };
 
 [[noreturn]] void undefined(const Location& where, const char* what) {
-    if (shim::running.kernel) shim::fail(nullptr, nullptr, "%s at %s:%u", what, where.file, where.line);
+    if (shim::running.kernel)
+        shim::fail(nullptr, nullptr, "%s at %s:%u", what, where.file, where.line);
     std::fprintf(stderr, "%s:%u: %s\n", where.file, where.line, what);
     std::abort();
 }
 
 }  // namespace
 
-extern "C" {
-void __ubsan_handle_type_mismatch_v1(Location* l, uintptr_t) { undefined(*l, "misaligned or null pointer"); }
-void __ubsan_handle_out_of_bounds(Location* l, uintptr_t) { undefined(*l, "index out of bounds"); }
-void __ubsan_handle_shift_out_of_bounds(Location* l, uintptr_t, uintptr_t) { undefined(*l, "shift out of range"); }
-void __ubsan_handle_add_overflow(Location* l, uintptr_t, uintptr_t) { undefined(*l, "overflow of a sum"); }
-void __ubsan_handle_sub_overflow(Location* l, uintptr_t, uintptr_t) { undefined(*l, "overflow of a difference"); }
-void __ubsan_handle_mul_overflow(Location* l, uintptr_t, uintptr_t) { undefined(*l, "overflow of a product"); }
-void __ubsan_handle_negate_overflow(Location* l, uintptr_t) { undefined(*l, "overflow of a negation"); }
-void __ubsan_handle_divrem_overflow(Location* l, uintptr_t, uintptr_t) { undefined(*l, "division by zero"); }
-}
+#define SHIM_UNDEFINED(name, text, ...) \
+    extern "C" void __ubsan_handle_##name(Location* where, __VA_ARGS__) { undefined(*where, text); }
+SHIM_UNDEFINED(type_mismatch_v1, "misaligned or null pointer", uintptr_t)
+SHIM_UNDEFINED(out_of_bounds, "index out of bounds", uintptr_t)
+SHIM_UNDEFINED(shift_out_of_bounds, "shift out of range", uintptr_t, uintptr_t)
+SHIM_UNDEFINED(add_overflow, "overflow of a sum", uintptr_t, uintptr_t)
+SHIM_UNDEFINED(sub_overflow, "overflow of a difference", uintptr_t, uintptr_t)
+SHIM_UNDEFINED(mul_overflow, "overflow of a product", uintptr_t, uintptr_t)
+SHIM_UNDEFINED(negate_overflow, "overflow of a negation", uintptr_t)
+SHIM_UNDEFINED(divrem_overflow, "division by zero", uintptr_t, uintptr_t)

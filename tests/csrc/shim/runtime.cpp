@@ -55,8 +55,9 @@ std::string source_line(const void* address, const char* options) {
 }
 
 cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value) {
-    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;  // a hint
-    if (value < 0 || value > shared_limit()) return note(cudaErrorInvalidValue);
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
+        value > shared_limit())
+        return note(cudaErrorInvalidValue);
     allowed()[kernel] = value;
     return cudaSuccess;
 }
@@ -105,9 +106,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     if (device != 0) return shim::note(cudaErrorInvalidDevice);
     switch (attribute) {
         case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = shim::shared_limit(); break;
-        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
-            *value = shim::shared_limit() + (1 << 10);
-            break;
         case cudaDevAttrMultiProcessorCount: *value = shim::setting("PECLIP_SHIM_SMS", 132); break;
         case cudaDevAttrComputeCapabilityMajor:
             *value = shim::setting("PECLIP_SHIM_CAPABILITY", 90) / 10;
@@ -118,8 +116,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     }
     return cudaSuccess;
 }
-
-cudaError_t cudaPeekAtLastError() { return shim::last_error; }
 
 cudaError_t cudaGetLastError() {
     const cudaError_t error = shim::last_error;

@@ -1,0 +1,315 @@
+"""The temporal adapter's CUDA kernels, compiled for the CPU, against fp64."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import geometric_mean
+
+import pytest
+import shim_build
+import torch
+from shim_memory import WatchedMemory
+from torch import Tensor
+
+import peclip_fast
+from peclip_fast.ops import temporal_adapter_cuda
+from peclip_fast.ops.temporal_adapter import SCALINGS, temporal_adapter_reference
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+Shape = tuple[int, int, int, int]
+Operands = list[Tensor | None]
+Results = dict[str, Tensor]
+NAMES = (
+    "out", "x", "residual", "norm_weight", "norm_bias", "scale_weight", "scale_bias",
+    "down_weight", "down_bias", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "up_weight",
+    "up_bias",
+)  # fmt: skip
+
+
+def draw(
+    shape: Shape, hidden: int, scaling: str = "after_up", residual: bool = True, seed: int = 0
+) -> tuple[Operands, Tensor]:
+    """Random operands in fp64 with values that every dtype holds, and an output gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    width, scaled = shape[-1], scaling != "none"
+
+    def normal(*size: int, spread: float = 1.0, around: float = 0.0) -> Tensor:
+        values = torch.randn(*size, generator=generator, dtype=torch.float64) * spread + around
+        return values.to(torch.bfloat16).to(torch.float16).double()
+
+    operands = [
+        normal(*shape, spread=2.0, around=0.5),
+        normal(*shape) if residual else None,
+        normal(width, spread=0.3, around=1.0),
+        normal(width),
+        normal(1, width, spread=width**-0.5) if scaled else None,
+        normal(1, around=0.3) if scaled else None,
+        normal(hidden, width, spread=width**-0.5),
+        normal(hidden),
+        *(normal(3 * hidden, hidden, spread=hidden**-0.5) for _ in range(2)),
+        *(normal(3 * hidden) for _ in range(2)),
+        normal(width, hidden, spread=hidden**-0.5),
+        normal(width),
+    ]
+    return operands, normal(*shape)
+
+
+def cast(operands: Operands, dtype: torch.dtype) -> Operands:
+    return [None if t is None else t.to(dtype) for t in operands]
+
+
+def named(results: list[Tensor | None], operands: Operands) -> Results:
+    """The output, and the gradients in the dtypes of what they are gradients of."""
+    out, *gradients = results
+    assert out is not None
+    pairs = zip(NAMES[1:], gradients, operands, strict=True)
+    return {"out": out} | {
+        name: gradient.to(operand.dtype)
+        for name, gradient, operand in pairs
+        if gradient is not None and operand is not None
+    }
+
+
+def eager(operands: Operands, grad: Tensor, scaling: str) -> Results:
+    leaves = [None if t is None else t.clone().requires_grad_() for t in operands]
+    y = temporal_adapter_reference(*leaves, scaling=scaling)
+    grads = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad.to(y.dtype)))
+    return named([y.detach(), *(None if t is None else next(grads) for t in leaves)], operands)
+
+
+Fused = Callable[..., Results]
+
+
+@pytest.fixture
+def fused(cuda_on_cpu: Path, monkeypatch: pytest.MonkeyPatch) -> Fused:
+    module = shim_build.load_extension(cuda_on_cpu)
+    monkeypatch.setitem(sys.modules, "peclip_fast._C", module)
+    monkeypatch.setattr(peclip_fast, "_C", module, raising=False)
+
+    def run(
+        operands: Operands, grad: Tensor, scaling: str, dtype: torch.dtype | None = None
+    ) -> Results:
+        x, residual, *weights = operands
+        assert x is not None
+        chosen = (scaling, dtype or x.dtype)
+        with WatchedMemory(cuda_on_cpu, (*operands, grad)):
+            out, *kept = temporal_adapter_cuda.forward(x, residual, *weights, *chosen, True)
+            dx, *gradients = temporal_adapter_cuda.backward(grad, x, kept, *weights, *chosen)
+        return named([out, dx, grad, *gradients], operands)
+
+    return run
+
+
+def ratios(exact: Results, theirs: Results, ours: Results) -> dict[str, float]:
+    """Our distance from fp64 over that of eager PyTorch in the same dtype."""
+    assert ours.keys() == theirs.keys() == exact.keys()
+    result = {}
+    for name, truth in exact.items():
+        found, other = ours[name], theirs[name]
+        assert found.dtype == other.dtype, name
+        assert found.shape == truth.shape, name
+        # Either can be exact by luck, most of all in a single number; some gradients are zero.
+        ulp = torch.finfo(found.dtype).eps * truth.abs().max().item() + 1e-99
+        error, allowed = (
+            (t.double() - truth).square().mean().sqrt().item() + ulp / 2 for t in (found, other)
+        )
+        assert error < torch.inf, name
+        result[name] = error / allowed
+    return result
+
+
+def refuse(found: dict[str, float]) -> None:
+    assert not {name: ratio for name, ratio in found.items() if ratio > 2}
+
+
+def check(
+    fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype, scaling: str = "after_up",
+    residual: bool = True, draws: int = 1,
+) -> None:  # fmt: skip
+    """At most twice eager PyTorch's error: in the mean of some draws, as one row can rule one."""
+    found = []
+    for seed in range(draws):
+        operands, grad = draw(shape, hidden, scaling, residual, seed)
+        theirs = eager(cast(operands, dtype), grad, scaling)
+        ours = fused(cast(operands, dtype), grad.to(dtype), scaling)
+        found.append(ratios(eager(operands, grad, scaling), theirs, ours))
+    refuse({name: geometric_mean(draw[name] for draw in found) for name in found[0]})
+
+
+SMALL = [
+    ((1, 2, 1, 3), 1),
+    ((2, 1, 5, 130), 13),
+    ((2, 3, 9, 70), 5),  # two blocks of sequences, one with a tail
+    ((1, 17, 3, 40), 24),
+]
+LARGE = [
+    ((2, 16, 1, 48), 48, torch.float32),
+    ((1, 2, 3, 100), 96, torch.float16),
+    ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the walk, four groups in narrow
+    ((1, 2, 3, 40), 192, torch.bfloat16),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("shape", "hidden"), SMALL, ids=str)
+def test_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype) -> None:
+    check(fused, shape, hidden, dtype, draws=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "hidden", "dtype"), LARGE, ids=str)
+def test_large_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype) -> None:
+    check(fused, shape, hidden, dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_scalings(fused: Fused, scaling: str, residual: bool, dtype: torch.dtype) -> None:
+    check(fused, (1, 3, 9, 36), 10, dtype, scaling, residual, draws=3)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_no_rows(fused: Fused, scaling: str) -> None:
+    operands, grad = draw((0, 3, 5, 36), 10, scaling)
+    found = fused(cast(operands, torch.float32), grad.float(), scaling)
+    expected = eager(operands, grad, scaling)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name].double(), expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("scaling", ["after_up", "input"])
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16], ids=str)
+def test_products_in_another_dtype(fused: Fused, products: torch.dtype, scaling: str) -> None:
+    """Under autocast: tensors in float32, products in half of that."""
+    operands, grad = draw((2, 3, 9, 70), 20, scaling)
+    with torch.autocast("cpu", products):
+        theirs = eager(cast(operands, torch.float32), grad, scaling)
+    ours = fused(cast(operands, torch.float32), grad.float(), scaling, products)
+    found = ratios(eager(operands, grad, scaling), theirs, ours)
+    refuse(found)
+
+
+@pytest.mark.parametrize("stream", FLOATS, ids=str)
+def test_the_residual_has_a_dtype_of_its_own(fused: Fused, stream: torch.dtype) -> None:
+    operands, grad = draw((2, 3, 9, 70), 20)
+    given = cast(operands, torch.bfloat16)
+    given[1] = operands[1].to(stream)
+    theirs = eager(given, grad, "after_up")
+    ours = fused(given, grad.to(theirs["out"].dtype), "after_up")
+    found = ratios(eager(operands, grad, "after_up"), theirs, ours)
+    refuse(found)
+
+
+def _tokens_first(t: Tensor) -> Tensor:
+    return t.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _part_of_wider(t: Tensor) -> Tensor:
+    wide = t.new_full((*t.shape[:2], t.shape[2] + 3, t.shape[3] + 5), torch.nan)
+    part = wide[:, :, 1:-2, 3:-2]
+    return part.copy_(t)
+
+
+def _every_other(t: Tensor) -> Tensor:
+    return t.repeat_interleave(2, -1)[..., ::2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [40, 37])
+@pytest.mark.parametrize("layout", [_tokens_first, _part_of_wider, _every_other])
+def test_any_strides_give_the_same_bits(
+    fused: Fused, layout: Callable[[Tensor], Tensor], width: int, dtype: torch.dtype
+) -> None:
+    operands, grad = draw((2, 3, 9, width), 10)
+    x, residual, *weights = cast(operands, dtype)
+    grad = grad.to(dtype)
+    expected = fused([x, residual, *weights], grad, "after_up")
+    x, residual, strided = (layout(t) for t in (x, residual, grad))
+    assert not x.is_contiguous()
+    found = fused([x, residual, *weights], strided, "after_up")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_the_order_of_threads_and_blocks_changes_no_bit(
+    fused: Fused, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operands, grad = draw((2, 3, 9, 36), 16)
+    results = []
+    for order in ("forward", "reverse", "1", "2"):
+        monkeypatch.setenv("PECLIP_SHIM_ORDER", order)
+        results.append(fused(cast(operands, dtype), grad.to(dtype), "after_up"))
+    for other in results[1:]:
+        assert all(torch.equal(other[name], results[0][name]) for name in results[0])
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("kilobytes", "frames", "hidden"), [(99, 2, 104), (64, 1, 192)])
+def test_where_the_recurrent_weights_do_not_fit(
+    fused: Fused, kilobytes: int, frames: int, hidden: int, dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In the shared memory of smaller GPUs."""
+    monkeypatch.setenv("PECLIP_SHIM_SHARED", str(kilobytes << 10))
+    check(fused, (1, frames, 3, 24), hidden, dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_where_the_projections_do_not_fit(
+    fused: Fused, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comes through the cache then, the other in slices: as with a D of thousands."""
+    monkeypatch.setenv("PECLIP_SHIM_SHARED", str(dtype.itemsize * (9 << 10)))
+    check(fused, (1, 2, 9, 330), 5, dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_where_multiprocessors_are_few(
+    fused: Fused, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warp then has several tiles of rows."""
+    operands, grad = draw((1, 1, 300, 24), 5)
+    arguments = (cast(operands, dtype), grad.to(dtype), "after_up")
+    expected = fused(*arguments)
+    monkeypatch.setenv("PECLIP_SHIM_SMS", "1")
+    found = fused(*arguments)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_forward_alone_gives_the_same_bits(fused: Fused, cuda_on_cpu: Path, scaling: str) -> None:
+    operands, grad = draw((1, 3, 9, 36), 10, scaling)
+    given = cast(operands, torch.bfloat16)
+    expected = fused(given, grad.bfloat16(), scaling)["out"]
+    with WatchedMemory(cuda_on_cpu, given):
+        out, *kept = temporal_adapter_cuda.forward(*given, scaling, torch.bfloat16, False)
+    assert torch.equal(out, expected)
+    assert all(t.numel() == 0 for t in kept)
+
+
+def barriers() -> list[str]:
+    """file:line of every barrier in the sources."""
+    return [
+        f"{path.name}:{number}"
+        for path in sorted((*shim_build.CSRC.glob("*.cu"), *shim_build.CSRC.glob("*.cuh")))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"__sync(threads|warp)\(", line.partition("//")[0])
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("barrier", barriers())
+def test_no_barrier_can_be_taken_out(
+    fused: Fused, cuda_on_cpu: Path, barrier: str, dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    operands, grad = draw((1, 3, 5, 36), 24)
+    monkeypatch.setenv("PECLIP_SHIM_WITHOUT", barrier)
+    with pytest.raises(RuntimeError, match="no barrier between them"):
+        fused(cast(operands, dtype), grad.to(dtype), "after_up")
+    assert ctypes.CDLL(str(cuda_on_cpu)).shim_times_left_out() > 0
