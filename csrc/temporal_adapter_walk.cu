@@ -14,12 +14,12 @@ template <class T, int kTiles>
 __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_kernel(WalkArguments a) {
     extern __shared__ uint4 shared[];
     const Sizes n = a.sizes;
-    const Layout layout(n.hidden);
+    const Layout<T> layout(n.hidden);
     T* frames = reinterpret_cast<T*>(shared);
     const T* weights[2];
-    stage_weights(a, layout, frames + layout.frames(), weights);
+    stage_weights(a, layout, frames + 2 * layout.frame(), weights);
     // Columns behind h stay zero, and so does the state before the first frame.
-    for (int i = threadIdx.x; i < layout.frames(); i += blockDim.x) frames[i] = T(0.0f);
+    for (int i = threadIdx.x; i < 2 * layout.frame(); i += blockDim.x) frames[i] = T(0.0f);
     __syncthreads();  // nothing is zeroed any more
 
     // What a thread copies of each frame: a chunk of a row.
@@ -40,8 +40,8 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_kernel(WalkArguments
     __syncthreads();  // the first frame and the weights are there
 
     for (int t = 0; t < n.frames; ++t) {
-        const T* now = frames + (t & 1) * 2 * part;
-        T* next = frames + ((t + 1) & 1) * 2 * part;
+        const T* now = frames + (t & 1) * layout.frame();
+        T* next = frames + ((t + 1) & 1) * layout.frame();
         Chunk<T> coming = {};
         if (copies) {
             if (t + 1 < n.frames)
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_kernel(WalkArguments
         __syncthreads();  // the next frame's tile is whole, and this one's may be overwritten
     }
     if (copies) {
-        const T* last = frames + (n.frames & 1) * 2 * part;
+        const T* last = frames + (n.frames & 1) * layout.frame();
         store_chunk(states + sequence.at(n.frames - 1) * n.hidden, 0, kChunk, true,
                     read(last + part + place));
     }

@@ -8,7 +8,7 @@ namespace peclip_fast {
 
 constexpr int kMostWalkThreads = 384;
 enum Part { kInput, kState };  // of a frame's tile
-enum Block { kReset, kUpdate, kHiddenNew, kInputNew, kActivated, kBlocks };  // of the gradients'
+enum Block { kReset, kUpdate, kHiddenNew, kInputNew, kBlocks };  // of the gradients'
 
 // Two neighbouring numbers, as a lane owns them in a product.
 template <class T>
@@ -36,8 +36,8 @@ __device__ inline void store_pair(T* to, float a, float b) {
     }
 }
 
-// How a block's shared memory is laid out; numbers are of T. Rows whose pitch is an odd multiple of
-// 64 bytes are read 16 bytes a lane without bank conflicts.
+// How a block's shared memory is laid out; numbers are of T.
+template <class T>
 struct Layout {
     int depth;   // tiles of 32 that h fills
     int tiles;   // of 8 hidden numbers
@@ -49,13 +49,17 @@ struct Layout {
         : depth(ceil_divide(hidden, kTileDepth)),
           tiles(hidden / kTileColumns),
           weight(3 * tiles * depth * kWarp * kChunk),
-          part((depth | 1) * kTileDepth),
-          grads((kBlocks * depth | 1) * kTileDepth) {}
+          part(pitch(depth)),
+          grads(pitch(kBlocks * depth)) {}
 
-    // Of two frames' tiles.
-    __host__ __device__ int frames() const { return 2 * 2 * kTileRows * part; }
-    // Of two gradients' tiles.
-    __host__ __device__ int gradients() const { return 2 * kTileRows * grads; }
+    // Rows of 16-bit numbers whose pitch is an odd multiple of 64 bytes are read 16 bytes a lane
+    // without bank conflicts.
+    __host__ __device__ static int pitch(int depth) {
+        return (sizeof(T) == 2 ? depth | 1 : depth) * kTileDepth;
+    }
+    // Numbers of a frame's tile, both parts, and of the gradients'.
+    __host__ __device__ int frame() const { return 2 * kTileRows * part; }
+    __host__ __device__ int gradients() const { return kTileRows * grads; }
 };
 
 // One of a block's sequences; the last one stands in for those that do not exist.
@@ -83,7 +87,7 @@ struct Sums {
 
 // All gates of the hidden numbers of `tile`, without biases.
 template <class T>
-__device__ Sums gates_of(const T* frame, const Layout& layout, int tile, const T* weight_ih,
+__device__ Sums gates_of(const T* frame, const Layout<T>& layout, int tile, const T* weight_ih,
                          const T* weight_hh) {
     const int g = threadIdx.x % kWarp / 4, next = layout.tiles;
     Sums sums = {};
@@ -112,7 +116,8 @@ struct Biases {
     float r[2], z[2], hidden_n[2], input_n[2];
 };
 
-__device__ inline Biases biases_of(const float* bias, const Layout& layout, int tile) {
+template <class T>
+__device__ inline Biases biases_of(const float* bias, const Layout<T>& layout, int tile) {
     Biases b = {};
     if (tile >= layout.tiles) return b;
     const int hidden = layout.tiles * kTileColumns;
@@ -136,7 +141,7 @@ __device__ inline GruGates gates_at(const Sums& sums, const Biases& bias, int j)
 
 // Copies the resident weights behind `shared` and gives the places of all.
 template <class T, int kWeights>
-__device__ void stage_weights(const WalkArguments& a, const Layout& layout, T* shared,
+__device__ void stage_weights(const WalkArguments& a, const Layout<T>& layout, T* shared,
                               const T* (&weights)[kWeights]) {
 #pragma unroll
     for (int i = 0; i < kWeights; ++i)
@@ -150,13 +155,12 @@ struct WalkPlan {
 
 template <class T>
 WalkPlan walk_plan(int hidden, int weights, bool backward, int limit) {
-    const Layout layout(hidden);
+    const Layout<T> layout(hidden);
     const int per_warp = layout.tiles * kWarp <= kMostWalkThreads ? 1 : 2;
     const int threads = ceil_divide(layout.tiles, per_warp) * kWarp;
-    int bytes = layout.frames() * int(sizeof(T)), resident = 0;
-    if (backward)
-        bytes += layout.gradients() * int(sizeof(T)) +
-                 2 * threads / kWarp * kTileRows * int(sizeof(float));
+    const int numbers = layout.frame() + (backward ? layout.gradients() : layout.frame());
+    const int shares = backward ? threads / kWarp * kTileRows : 0;
+    int bytes = numbers * int(sizeof(T)) + shares * int(sizeof(float)), resident = 0;
     while (resident < weights && bytes + layout.weight * int(sizeof(T)) <= limit) {
         bytes += layout.weight * int(sizeof(T));
         ++resident;

@@ -10,15 +10,15 @@ template <class T, int kTiles>
 __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(WalkArguments a) {
     extern __shared__ uint4 shared[];
     const Sizes n = a.sizes;
-    const Layout layout(n.hidden);
+    const Layout<T> layout(n.hidden);
     const int warps = blockDim.x / kWarp, warp = threadIdx.x / kWarp;
-    T* frames = reinterpret_cast<T*>(shared);
-    T* gradients = frames + layout.frames();
-    float* shares = reinterpret_cast<float*>(gradients + layout.gradients());  // (2, warps, 16)
+    T* frame = reinterpret_cast<T*>(shared);
+    T* grads = frame + layout.frame();
+    float* share = reinterpret_cast<float*>(grads + layout.gradients());  // (warps, 16): of ds
     const T* weights[4];
-    stage_weights(a, layout, reinterpret_cast<T*>(shares + 2 * warps * kTileRows), weights);
-    for (int i = threadIdx.x; i < layout.frames() + layout.gradients(); i += blockDim.x)
-        frames[i] = T(0.0f);  // columns behind h stay so
+    stage_weights(a, layout, reinterpret_cast<T*>(share + warps * kTileRows), weights);
+    for (int i = threadIdx.x; i < layout.frame() + layout.gradients(); i += blockDim.x)
+        frame[i] = T(0.0f);  // columns behind h stay so
     __syncthreads();  // nothing is zeroed any more
 
     const int copied = threadIdx.x / layout.tiles, column = threadIdx.x % layout.tiles * kChunk;
@@ -29,9 +29,8 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
     const int last = n.frames - 1;
     if (copies) {
         const T* from = inputs + sequence.at(last) * a.inputs_stride;
-        T* to = frames + (last & 1) * 2 * part + place;
-        store_chunk(to, 0, kChunk, true, load_aligned(from));
-        store_chunk(to + part, 0, kChunk, true, load_aligned(from + n.hidden));
+        store_chunk(frame + place, 0, kChunk, true, load_aligned(from));
+        store_chunk(frame + part + place, 0, kChunk, true, load_aligned(from + n.hidden));
     }
 
     const int lane = threadIdx.x % kWarp, g = lane / 4, tile0 = warp * kTiles;
@@ -41,10 +40,6 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
     __syncthreads();  // the last frame and the weights are there
 
     for (int t = last; t >= 0; --t) {
-        const T* now = frames + (t & 1) * 2 * part;
-        T* next = frames + ((t + 1) & 1) * 2 * part;
-        T* grads = gradients + (t & 1) * kTileRows * layout.grads;
-        float* share = shares + (t & 1) * warps * kTileRows;
         Chunk<T> coming[2] = {};
         if (copies && t > 0) {
             const T* from = inputs + sequence.at(t - 1) * a.inputs_stride;
@@ -57,14 +52,14 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
         for (int i = 0; i < kTiles; ++i) {
             const int tile = tile0 + i, unit = tile * kTileColumns + lane % 4 * 2;
             if (tile >= layout.tiles) continue;
-            float grad[2][2], previous[2][2], out[kBlocks][4];
+            float grad[2][2], previous[2][2], out[kBlocks][4], activated[4];
             for (int half = 0; half < 2; ++half) {
                 load_pair(static_cast<const T*>(a.grad) + owned[half].at(t) * n.hidden + unit,
                           grad[half]);
-                load_pair(now + part + (g + 8 * half) * layout.part + unit, previous[half]);
+                load_pair(frame + part + (g + 8 * half) * layout.part + unit, previous[half]);
             }
             const Biases bias = biases_of(a.bias, layout, tile);
-            const Sums sums = gates_of(now, layout, tile, weights[2], weights[1]);
+            const Sums sums = gates_of(frame, layout, tile, weights[2], weights[1]);
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const int half = j / 2, e = j % 2;
@@ -75,7 +70,7 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
                     gru_gradients(carried[i][j] + up.g, gates, hidden_new(sums, bias, j),
                                   previous[half][e]);
                 out[kReset][j] = d.r, out[kUpdate][j] = d.z, out[kHiddenNew][j] = d.hidden_n;
-                out[kInputNew][j] = d.input_n, out[kActivated][j] = up.output;
+                out[kInputNew][j] = d.input_n, activated[j] = up.output;
                 carried[i][j] = d.previous;
                 ds[half] += up.s;
             }
@@ -85,29 +80,30 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
                 store_pair(to + g * layout.grads, out[block][0], out[block][1]);
                 store_pair(to + (g + 8) * layout.grads, out[block][2], out[block][3]);
             }
+            for (int half = 0; half < 2; ++half)
+                if (owned[half].exists)
+                    store_pair(static_cast<T*>(a.activated) +
+                                   owned[half].at(t) * (n.hidden + kChunk) + unit,
+                               activated[2 * half], activated[2 * half + 1]);
         }
         for (int i = 0; i < 2; ++i) {
             ds[i] = sum_of_row(ds[i]);
             if (lane % 4 == 0) share[warp * kTileRows + g + 8 * i] = ds[i];
         }
-        if (copies) {
-            store_chunk(next + place, 0, kChunk, true, coming[kInput]);
-            store_chunk(next + part + place, 0, kChunk, true, coming[kState]);
-        }
-        __syncthreads();  // the gradients and the next frame's tile are whole
+        __syncthreads();  // the gradients are whole, and the frame's tile may be overwritten
 
         if (copies) {
+            store_chunk(frame + place, 0, kChunk, true, coming[kInput]);
+            store_chunk(frame + part + place, 0, kChunk, true, coming[kState]);
             const int64_t to = sequence.at(t);
             T* dgates = static_cast<T*>(a.dgates) + to * 4 * n.hidden + column;
-            T* activated = static_cast<T*>(a.activated) + to * (n.hidden + kChunk);
             const T* from = grads + copied * layout.grads + column;
-            for (int block = 0; block < kActivated; ++block)
+            for (int block = 0; block < kBlocks; ++block)
                 store_chunk(dgates + block * n.hidden, 0, kChunk, true,
                             read(from + block * layout.depth * kTileDepth));
-            store_chunk(activated + column, 0, kChunk, true,
-                        read(from + kActivated * layout.depth * kTileDepth));
             if (column == 0) {
-                // Once a row: the rest of activated, and ds.
+                // Once a row: what b_u was multiplied with, and ds.
+                T* activated = static_cast<T*>(a.activated) + to * (n.hidden + kChunk);
                 const float factor = scaling == Scaling::kAfterUp ? a.s[to] : 1.0f;
                 const float end[kChunk] = {factor};
                 store_chunk(activated + n.hidden, 0, kChunk, true, pack<T>(end));
@@ -139,6 +135,7 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
                     store_pair(static_cast<T*>(a.dinput) + owned[half].at(t) * n.hidden + unit,
                                dinput[2 * half], dinput[2 * half + 1]);
         }
+        __syncthreads();  // the next frame's tile is whole, and the gradients may be overwritten
     }
 }
 

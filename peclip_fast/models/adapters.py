@@ -39,7 +39,24 @@ class BottleneckAdapter(nn.Module):
         )
 
 
-RECURRENCES = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+class GRU(nn.Module):
+    """The weights of an nn.GRU, drawn and named as there, for the operator that walks the frames.
+
+    No nn.GRU itself, because torch.compile refuses a model that holds one.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        for name, parameter in nn.GRU(width, hidden).named_parameters():
+            self.register_parameter(name, parameter)
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """weight_ih, weight_hh, bias_ih, bias_hh."""
+        weight_ih, weight_hh, bias_ih, bias_hh = self.parameters()
+        return weight_ih, weight_hh, bias_ih, bias_hh
+
+
+RECURRENCES = {"gru": GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class TemporalAdapter(nn.Module):
@@ -70,7 +87,7 @@ class TemporalAdapter(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual (B, T, L, D) -> residual + x + TDA(x), same shape."""
-        if not isinstance(self.recurrence, nn.GRU):
+        if not isinstance(self.recurrence, GRU):
             return self._plain(x, residual)
         return ops.temporal_adapter(
             x,
@@ -81,7 +98,7 @@ class TemporalAdapter(nn.Module):
             self.scale.bias if self.scale is not None else None,
             self.down.weight,
             self.down.bias,
-            *ops.gru_weights(self.recurrence),
+            *self.recurrence.weights(),
             self.up.weight,
             self.up.bias,
             scaling=self.scaling,

@@ -45,6 +45,8 @@ class Kernel:
     hidden: tuple[int, int] = (1, 2**31 - 1)
     frames: tuple[int, int] = (0, 2**31 - 1)
     capability: tuple[int, int] = (7, 5)
+    too_large: Callable[[torch.device, torch.dtype, int, int], str | None] = lambda *_: None
+    """Why this GPU can't take a dtype, D and h that others can, or None."""
 
 
 _kernels: dict[tuple[str, str], Kernel] = {}
@@ -132,6 +134,7 @@ def why_not(
         if found < kernel.capability:
             needed, has = ("{}.{}".format(*pair) for pair in (kernel.capability, found))
             return f"it needs compute capability {needed}, this GPU has {has}"
+        return kernel.too_large(device, dtype, width, hidden)
     return None
 
 

@@ -34,6 +34,24 @@ _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _SCALINGS = {"none": 0, "input": 0, "recurrence": 1, "after_up": 2}
 _SAVED = 4
 
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _too_large(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -> str | None:
+    """Whether a block's shared memory holds what each kernel needs."""
+    from peclip_fast import _C
+
+    has = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    for name, _, needed in _C.temporal_adapter_cuda_plan(_TYPES[dtype], width, _up(hidden, 8), has):
+        if needed > has:
+            return (
+                f"at h = {hidden} in {str(dtype).removeprefix('torch.')} its kernel {name} needs "
+                f"{needed} bytes of shared memory, this GPU has {has}"
+            )
+    return None
+
+
 backends.declare(
     OP,
     "cuda",
@@ -43,12 +61,9 @@ backends.declare(
         width=(1, 4096),
         hidden=(1, 192),
         frames=(1, 2**31 - 1),
+        too_large=_too_large,
     ),
 )
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
 
 
 def _padded(vector: Tensor, multiple: int) -> Tensor:

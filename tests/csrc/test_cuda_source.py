@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import geometric_mean
+from types import SimpleNamespace
 
 import pytest
 import shim_build
@@ -249,7 +250,7 @@ def test_the_order_of_threads_and_blocks_changes_no_bit(
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(("kilobytes", "frames", "hidden"), [(99, 2, 104), (64, 1, 192)])
+@pytest.mark.parametrize(("kilobytes", "frames", "hidden"), [(99, 2, 104), (64, 1, 160)])
 def test_where_the_recurrent_weights_do_not_fit(
     fused: Fused, kilobytes: int, frames: int, hidden: int, dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
@@ -257,6 +258,23 @@ def test_where_the_recurrent_weights_do_not_fit(
     """In the shared memory of smaller GPUs."""
     monkeypatch.setenv("PECLIP_SHIM_SHARED", str(kilobytes << 10))
     check(fused, (1, frames, 3, 24), hidden, dtype)
+
+
+def test_what_fits_no_block_is_refused_by_name(
+    fused: Fused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is launched."""
+
+    def why(kilobytes: int, dtype: torch.dtype, hidden: int) -> str | None:
+        has = SimpleNamespace(shared_memory_per_block_optin=kilobytes << 10)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: has)
+        return temporal_adapter_cuda._too_large(torch.device("cuda"), dtype, 768, hidden)
+
+    assert "kernel walk_backward needs 74496 bytes" in (why(64, torch.float32, 192) or "")
+    assert why(99, torch.float32, 192) is None
+    for dtype in FLOATS:
+        assert why(64, dtype, 96) is None
+    assert why(64, torch.bfloat16, 192) is None
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

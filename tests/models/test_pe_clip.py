@@ -23,6 +23,7 @@ def randomize(model):
 @pytest.fixture
 def make(tiny_backbone):
     def make(**config):
+        torch.manual_seed(0)
         config = {"classes": CLASSES, "prompt_depth": 3, **config}
         return randomize(create_model(backbone=tiny_backbone, **config))
 
