@@ -25,7 +25,9 @@ for tool in memcheck racecheck; do
     step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
         "$python" -m benchmarks.sanitize
 done
-step operators "$python" -m benchmarks.operators --device cuda --output "$out"
+for operator in bottleneck_adapter temporal_adapter; do
+    step "$operator" "$python" -m "benchmarks.$operator" --device cuda --output "$out"
+done
 
 printf '\n== summary (%d s)\n' "$SECONDS"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader

@@ -18,6 +18,22 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
+def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """On a GPU the run as a CUDA graph, so that the GPU's time is measured and not Python's."""
+    if device.type != "cuda":
+        return run
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
 def interleaved(
     runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0
 ) -> dict[str, dict[str, float]]:
@@ -25,16 +41,7 @@ def interleaved(
 
     Each is run twice to warm up, then in turns for about ``seconds`` in all, at least five times.
     """
-
-    def once(run: Callable[[], object]) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return 1e3 * (time.perf_counter() - start)
-
+    once = _on_gpu if device.type == "cuda" else _on_cpu
     for run in [*runs.values()] * 2:
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -46,6 +53,31 @@ def interleaved(
         name: {"median_ms": statistics.median(t), "min_ms": min(t), "runs": len(t)}
         for name, t in times.items()
     }
+
+
+def _on_cpu(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _on_gpu(run: Callable[[], object], times: int = 10) -> float:
+    """Several in a row, so that the GPU never waits for the next to be launched."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(times):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / times
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of the copy of a tensor that no cache holds."""
+    source = torch.zeros(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8).to(device)
+    target = torch.empty_like(source)
+    times = interleaved({"copy": lambda: target.copy_(source)}, device, 1.0)
+    return 2 * source.nbytes / (1e-3 * times["copy"]["median_ms"])
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -65,12 +97,15 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return facts
 
 
-def write(name: str, device: torch.device, rows: list[dict[str, Any]], folder: Path) -> Path:
+def write(
+    name: str, device: torch.device, rows: list[dict[str, Any]], folder: Path, **facts: Any
+) -> Path:
     """One JSON file for a benchmark on a device."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{device.type}.json"
     side = path.with_suffix(".tmp")
-    side.write_text(json.dumps({"benchmark": name, **provenance(device), "rows": rows}, indent=1))
+    content = {"benchmark": name, **provenance(device), **facts, "rows": rows}
+    side.write_text(json.dumps(content, indent=1))
     os.replace(side, path)
     return path
 
