@@ -71,7 +71,7 @@ class Config(NamedTuple):
 CONFIGS = {
     (64, 2): Config(Blocks(64, 64, 4, 3), Blocks(16, 32, 4, 2), Blocks(64, 64, 4, 3)),
     (128, 2): Config(Blocks(32, 64, 4, 3), Blocks(16, 32, 8, 2), Blocks(32, 64, 4, 3)),
-    (256, 2): Config(Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 2), Blocks(32, 32, 8, 3)),
+    (256, 2): Config(Blocks(32, 32, 8, 3), Blocks(16, 16, 8, 3), Blocks(32, 32, 8, 3)),
     (64, 4): Config(Blocks(32, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
     (128, 4): Config(Blocks(16, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
     (256, 4): Config(Blocks(16, 16, 8, 3), Blocks(16, 16, 8, 2), Blocks(16, 16, 8, 3)),

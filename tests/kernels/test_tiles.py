@@ -53,14 +53,14 @@ def functions_kernel(x_ptr, out_ptr, count, BLOCK: tl.constexpr):
 
 
 def test_functions() -> None:
-    """tanh to a few ulp everywhere, GELU and its slope as far as PyTorch's in fp32."""
+    """tanh to a few ulp of its value everywhere; GELU and its slope to a few of 1."""
     x = torch.cat([torch.logspace(-7, 2, 400), torch.linspace(0.3, 0.4, 101), torch.zeros(1)])
     x = torch.cat([x, -x]).to(DEVICE)
     out = torch.empty(3, x.numel(), device=DEVICE)
     functions_kernel[(triton.cdiv(x.numel(), 128),)](x, out, x.numel(), BLOCK=128)
     double = x.double().requires_grad_()
     exact = torch.tanh(double.detach())
-    assert ((out[0] - exact).abs() <= 5e-7 * exact.abs()).all()
+    assert ((out[0] - exact).abs() <= 1e-6 * exact.abs()).all()
     y = torch.nn.functional.gelu(double)
     (slope,) = torch.autograd.grad(y.sum(), double)
     assert ((out[1] - y).abs() <= 3e-7 * double.abs()).all()
