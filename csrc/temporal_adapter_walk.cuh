@@ -91,6 +91,7 @@ __device__ Sums gates_of(const T* frame, const Layout<T>& layout, int tile, cons
                          const T* weight_hh) {
     const int g = threadIdx.x % kWarp / 4, next = layout.tiles;
     Sums sums = {};
+#pragma unroll 2
     for (int k = 0; k < layout.depth; ++k) {
         const Chunk<T> top = row_chunk(frame, layout.part, g, k);
         const Chunk<T> bottom = row_chunk(frame, layout.part, g + 8, k);
@@ -100,6 +101,7 @@ __device__ Sums gates_of(const T* frame, const Layout<T>& layout, int tile, cons
                  column_chunk(weight_ih, 2 * next + tile, layout.depth, k));
     }
     const T* state = frame + kTileRows * layout.part;
+#pragma unroll 2
     for (int k = 0; k < layout.depth; ++k) {
         const Chunk<T> top = row_chunk(state, layout.part, g, k);
         const Chunk<T> bottom = row_chunk(state, layout.part, g + 8, k);

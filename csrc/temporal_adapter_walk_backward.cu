@@ -119,6 +119,7 @@ __global__ void __launch_bounds__(kMostWalkThreads, 1) walk_backward_kernel(Walk
             const int tile = tile0 + i, unit = tile * kTileColumns + lane % 4 * 2;
             if (tile >= layout.tiles) continue;
             float dinput[4] = {};
+#pragma unroll 2  // four would spill on sm_100 and sm_120
             for (int k = 0; k < 3 * layout.depth; ++k) {
                 // The hidden part takes the gates r, z and hidden n, the input's part input n.
                 const int other = k < 2 * layout.depth ? k : k + layout.depth;
