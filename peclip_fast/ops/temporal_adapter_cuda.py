@@ -34,6 +34,7 @@ _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _SCALINGS = {"none": 0, "input": 0, "recurrence": 1, "after_up": 2}
 _SAVED = 4
 
+
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
