@@ -74,7 +74,7 @@ CONFIGS = {
     (192, 2): Config(
         forward=Blocks(64, 64, 64, warps=8, stages=2),
         rows=Blocks(32, 64, 32, warps=8, stages=2),
-        weights=Blocks(64, 64, 0, warps=8, stages=2),
+        weights=Blocks(32, 64, 0, warps=8, stages=2),
     ),
     (320, 2): Config(
         forward=Blocks(32, 32, 32, warps=4, stages=2),

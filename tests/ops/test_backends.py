@@ -91,6 +91,18 @@ def test_capability(
     assert backends.select("op", "auto", *call) == "cuda"
 
 
+def test_second_derivatives_are_refused_by_name() -> None:
+    library = torch.library.Library("peclip_fast_test", "FRAGMENT")
+    library.define("half_cpu_backward(Tensor x) -> Tensor")
+    library.impl("half_cpu_backward", lambda x: x / 2, "CPU")
+    backends.refuse_second_derivatives(library, "half", "cpu")
+    x = torch.ones(3, requires_grad=True)
+    y = torch.ops.peclip_fast_test.half_cpu_backward(x)
+    assert y.tolist() == [0.5] * 3
+    with pytest.raises(NotImplementedError, match="half: the cpu backend has no second deriv"):
+        y.sum().backward()
+
+
 def test_describe() -> None:
     """Every operator, every device, every backend: a choice or a reason."""
     answer = backends.describe()
