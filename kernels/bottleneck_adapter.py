@@ -68,7 +68,7 @@ class Config(NamedTuple):
 CONFIGS = {
     (96, 2): Config(
         forward=Blocks(64, 64, 64, warps=4, stages=3),
-        rows=Blocks(64, 64, 32, warps=4, stages=3),
+        rows=Blocks(32, 64, 32, warps=4, stages=3),
         weights=Blocks(64, 64, 0, warps=4, stages=3),
     ),
     (192, 2): Config(

@@ -69,8 +69,8 @@ class Config(NamedTuple):
 # (padded h at most, bytes of an element of the weights) -> config; the first row that fits.
 # Chosen from the compiler's report (registers, shared memory, no spills), not yet from a clock.
 CONFIGS = {
-    (64, 2): Config(Blocks(64, 64, 8, 3), Blocks(16, 32, 4, 2), Blocks(64, 64, 4, 3)),
-    (128, 2): Config(Blocks(32, 64, 4, 3), Blocks(16, 32, 8, 2), Blocks(32, 64, 4, 3)),
+    (64, 2): Config(Blocks(64, 64, 8, 3), Blocks(16, 32, 8, 2), Blocks(64, 64, 8, 3)),
+    (128, 2): Config(Blocks(32, 64, 4, 3), Blocks(16, 32, 8, 3), Blocks(32, 32, 4, 3)),
     (256, 2): Config(Blocks(32, 32, 8, 3), Blocks(16, 16, 8, 3), Blocks(32, 32, 8, 3)),
     (64, 4): Config(Blocks(32, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
     (128, 4): Config(Blocks(16, 32, 4, 3), Blocks(16, 16, 4, 2), Blocks(16, 32, 4, 3)),
