@@ -16,7 +16,7 @@ from benchmarks import cuda_launches
 from benchmarks.cases import CASES, Case
 from benchmarks.cubins import Usage
 from benchmarks.resource_table import PATH, Compiler, Key, Table, parse
-from benchmarks.resources import check
+from benchmarks.resources import ARCHITECTURES, check
 from benchmarks.triton_launches import OPERATORS, kernel_names, recording
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_another_compiler_is_told_not_failed(capsys: pytest.CaptureFixture[str])
     assert check("triton", "4.0.0", spilling, TABLE) == [f"{KERNEL}: spills, 8 bytes of stack"]
 
 
-@pytest.mark.parametrize("sm", [86, 90])
+@pytest.mark.parametrize("sm", ARCHITECTURES)
 def test_every_triton_kernel_is_launched_and_in_the_table(sm: int) -> None:
     case = Case(768, 96, "bf16")
     with recording(sm) as launches:
