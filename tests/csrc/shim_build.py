@@ -17,6 +17,8 @@ SHIM = Path(__file__).parent / "shim"
 CSRC = Path(__file__).parents[2] / "csrc"
 
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
+# -Bsymbolic: the shim's CUDA functions, not those of a real runtime that the process has loaded.
+LINKED = ("-shared", "-Wl,-Bsymbolic", "-Wl,--wrap=memcpy")
 # Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
 WATCHED = (
     "-x", "c++", f"-I{SHIM}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
@@ -64,7 +66,7 @@ def link(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_one, jobs, objects))
     library = folder / name
-    _run(["g++", "-shared", "-Wl,--wrap=memcpy", "-o", library, *objects, "-ldl", "-pthread"])
+    _run(["g++", *LINKED, "-o", library, *objects, "-ldl", "-pthread"])
     return library
 
 
@@ -89,8 +91,12 @@ def build_extension(folder: Path) -> Path:
 
 
 def load_extension(path: Path) -> ModuleType:
-    """The module of this file under its real name; the installed one stays as it is."""
-    spec = importlib.util.spec_from_file_location("peclip_fast._C", path)
+    """The module of this file; the installed one stays as it is.
+
+    Not under its real name: pybind11 gives a module that is loaded again under one name the first's
+    functions.
+    """
+    spec = importlib.util.spec_from_file_location("cuda_on_cpu._C", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
