@@ -65,3 +65,8 @@ def check_writable(folder: Path) -> None:
             file.flush()
     except OSError as error:
         raise InputError(f"{folder}: can't write there ({error.strerror})") from error
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peclip_fast"

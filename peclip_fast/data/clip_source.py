@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.data.frame_folder import FrameFolder
+from peclip_fast.data.clip_index import Index, clip_index, clip_stamp
+from peclip_fast.data.frame_folder import FolderIndex, FrameFolder
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.video_file import VideoFile
+from peclip_fast.data.video_index import VideoIndex
 from peclip_fast.errors import InputError
 
 Frames = NDArray[np.uint8]
@@ -19,6 +21,10 @@ Frames = NDArray[np.uint8]
 
 class ClipSource(Protocol):
     """An opened clip. It belongs to one thread; close it after use."""
+
+    @property
+    def index(self) -> Index:
+        """What is known of the whole folder or file."""
 
     @property
     def num_frames(self) -> int:
@@ -47,7 +53,7 @@ def open_clip_source(
     end: float | None = None,
     threads: int = 1,
 ) -> ClipSource:
-    """Opens a folder of frames or a video file.
+    """Opens a folder of frames or a video file; what it finds out is kept in the clip index.
 
     Args:
         path: the folder or file.
@@ -59,13 +65,21 @@ def open_clip_source(
         InputError: nothing is there, or it holds no frame; names the path and what is wrong.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such video file or frame folder")
+    stamp = clip_stamp(path)
+    known = clip_index().get(path, stamp)
+    source: ClipSource
     if path.is_dir():
         if start is not None or end is not None:
             raise InputError(f"{path}: start and end need a video file, this is a frame folder")
-        return FrameFolder(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such video file or frame folder")
-    return VideoFile(path, start, end, threads)
+        source = FrameFolder(path, known if isinstance(known, FolderIndex) else None)
+    else:
+        index = known if isinstance(known, VideoIndex) else None
+        source = VideoFile(path, start, end, threads, index)
+    if known is None:
+        clip_index().put(path, stamp, source.index)
+    return source
 
 
 def open_record(record: ClipRecord) -> ClipSource:

@@ -5,15 +5,38 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from peclip_fast.data.layout import IMAGE_SUFFIXES, natural_key
 from peclip_fast.errors import InputError
+
+_NO_IMAGE = (OSError, ValueError, MemoryError, SyntaxError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class FolderIndex:
+    """What a look into a frame folder tells.
+
+    Args:
+        names: of the images, in the order of their numbers.
+        height: of the first image that can be read, upright, in pixels.
+        width: of the same image.
+    """
+
+    names: tuple[str, ...]
+    height: int
+    width: int
+
+    @property
+    def num_frames(self) -> int:
+        """Images in the folder."""
+        return len(self.names)
 
 
 class FrameFolder:
@@ -22,33 +45,25 @@ class FrameFolder:
     Frames of another size than the first one read (some face croppers write them) are resized to
     it, so that a clip is one array.
 
+    Args:
+        path: the folder.
+        index: of this folder where it is known, which saves a look into it.
+
     Raises:
-        InputError: the folder can't be listed or holds no image.
+        InputError: the folder can't be listed or holds no image that can be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            names = os.listdir(path)
-        except OSError as error:
-            raise InputError(f"{path}: can't be listed: {error.strerror}") from None
-        images = [
-            name
-            for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-        if not images:
-            kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            raise InputError(f"{path}: empty folder: expected frames ({kinds})")
-        self._folder = path
-        self._names = sorted(images, key=natural_key)
+    def __init__(self, path: Path, index: FolderIndex | None = None) -> None:
+        self.path = path
+        self.index = index or _build_index(path)
 
     @property
     def num_frames(self) -> int:
-        return len(self._names)
+        return self.index.num_frames
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Frames as uint8 RGB (T, H, W, 3); an index that comes again is decoded once."""
-        images = {index: self._decode(self._names[index]) for index in set(indices)}
+        images = {index: self._decode(self.index.names[index]) for index in set(indices)}
         height, width = images[indices[0]].shape[:2]
         for index, image in images.items():
             if image.shape[:2] != (height, width):
@@ -60,12 +75,48 @@ class FrameFolder:
         """Nothing stays open between reads."""
 
     def _decode(self, name: str) -> NDArray[np.uint8]:
-        path = self._folder / name
+        path = self.path / name
         try:
             return decode_image(path.read_bytes())
-        except (OSError, ValueError, MemoryError, Image.DecompressionBombError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: not a readable image: {reason}") from None
+        except _NO_IMAGE as error:
+            raise _not_readable(path, error) from None
+
+
+def _build_index(path: Path) -> FolderIndex:
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be listed: {error.strerror}") from None
+    images = [
+        name
+        for name in names
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    ]
+    if not images:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{path}: empty folder: expected frames ({kinds})")
+    images.sort(key=natural_key)
+    failures = []
+    for name in images:
+        try:
+            height, width = _size(path / name)
+        except _NO_IMAGE as error:
+            failures.append(_not_readable(path / name, error))
+        else:
+            return FolderIndex(tuple(images), height, width)
+    raise failures[0]
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Height and width from an image's header, upright."""
+    with Image.open(path) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return image.size if sideways else (image.height, image.width)
+
+
+def _not_readable(path: Path, error: BaseException) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path}: not a readable image: {reason}")
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
