@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -71,8 +72,7 @@ def open_clip_source(
     known = clip_index().get(path, stamp)
     source: ClipSource
     if path.is_dir():
-        if start is not None or end is not None:
-            raise InputError(f"{path}: start and end need a video file, this is a frame folder")
+        _refuse_times(path, start, end)
         source = FrameFolder(path, known if isinstance(known, FolderIndex) else None)
     else:
         index = known if isinstance(known, VideoIndex) else None
@@ -88,16 +88,59 @@ def open_record(record: ClipRecord) -> ClipSource:
     Raises:
         InputError: as ``open_clip_source``, or the counts differ; names the record's list line.
     """
-    try:
+    with _named(record):
         source = open_clip_source(record.path, record.start, record.end)
+    try:
+        _check_count(record, source.num_frames)
+    except InputError:
+        source.close()
+        raise
+    return source
+
+
+def locate_record(record: ClipRecord) -> tuple[Index, range]:
+    """What is known of a record's folder or file, and which of its frames are the clip.
+
+    Where the clip index knows it, nothing is opened.
+
+    Raises:
+        InputError: as ``open_record``.
+    """
+    path = Path(record.path)
+    with _named(record):
+        index = clip_index().get(path, clip_stamp(path)) if path.exists() else None
+        if index is None:
+            source = open_clip_source(path, record.start, record.end)
+            source.close()
+            index = source.index
+        if isinstance(index, VideoIndex):
+            frames = index.part(path, record.start, record.end)
+        else:
+            _refuse_times(path, record.start, record.end)
+            frames = range(index.num_frames)
+    _check_count(record, len(frames))
+    return index, frames
+
+
+@contextlib.contextmanager
+def _named(record: ClipRecord) -> Iterator[None]:
+    """Adds the record's list line to errors."""
+    try:
+        yield
     except InputError as error:
         if record.source in ("", str(record.path)):
             raise
         raise InputError(f"{error} (from {record.source})") from None
-    if record.num_frames is not None and source.num_frames != record.num_frames:
-        source.close()
+
+
+def _check_count(record: ClipRecord, count: int) -> None:
+    if record.num_frames not in (None, count):
         raise InputError(
-            f"{record.path}: {source.num_frames} frames on disk, "
+            f"{record.path}: {count} frames on disk, "
             f"but {record.source or 'its record'} says {record.num_frames}"
         )
-    return source
+
+
+def _refuse_times(folder: Path, start: float | None, end: float | None) -> None:
+    if start is not None or end is not None:
+        raise InputError(f"{folder}: start and end need a video file, this is a frame folder")

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from peclip_fast.data.augment import apply_transform, centre_transform, draw_transform
+from peclip_fast.data.augment import (
+    ClipTransform,
+    apply_transform,
+    centre_transform,
+    draw_transform,
+)
 from peclip_fast.data.clip_source import open_record
 from peclip_fast.data.config import DataConfig
 from peclip_fast.data.randomness import derived_generator
@@ -79,21 +84,25 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
         generator = derived_generator(self.seed, epoch, index)
         source = open_record(record)
         try:
-            frames = source.read(
-                sample_indices(source.num_frames, self.config.frames, self.train, generator)
-            )
+            frames = source.read(self.draw_frames(source.num_frames, generator))
         finally:
             source.close()
-        height, width = frames.shape[1:3]
-        if self.train:
-            transform = draw_transform(height, width, self.config.augment, generator)
-        else:
-            transform = centre_transform(height, width)
+        transform = self.draw_transform(*frames.shape[1:3], generator)
         return {
             "frames": apply_transform(frames, transform, self.image_size),
             "label": record.label,
             "index": index,
         }
+
+    def draw_frames(self, num_frames: int, generator: torch.Generator) -> list[int]:
+        """Which frames of a clip are taken: the first draw of every item."""
+        return sample_indices(num_frames, self.config.frames, self.train, generator)
+
+    def draw_transform(self, height: int, width: int, generator: torch.Generator) -> ClipTransform:
+        """What is done to the frames of a clip of this size: the second draw."""
+        if not self.train:
+            return centre_transform(height, width)
+        return draw_transform(height, width, self.config.augment, generator)
 
     def collate(self, items: Sequence[dict[str, Any] | BadClip]) -> dict[str, Any]:
         """A batch of the clips that could be read; it may be smaller than asked for, or empty.

@@ -42,8 +42,8 @@ class FolderIndex:
 class FrameFolder:
     """A clip whose frames are the images of a folder, in the order of their numbers.
 
-    Frames of another size than the first one read (some face croppers write them) are resized to
-    it, so that a clip is one array.
+    Frames of another size than the folder's first one (some face croppers write them) are resized
+    to it, so that a clip is one array.
 
     Args:
         path: the folder.
@@ -64,12 +64,7 @@ class FrameFolder:
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Frames as uint8 RGB (T, H, W, 3); an index that comes again is decoded once."""
         images = {index: self._decode(self.index.names[index]) for index in set(indices)}
-        height, width = images[indices[0]].shape[:2]
-        for index, image in images.items():
-            if image.shape[:2] != (height, width):
-                resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-                images[index] = np.asarray(resized)
-        return np.stack([images[index] for index in indices])
+        return np.stack([self._resized(images[index]) for index in indices])
 
     def close(self) -> None:
         """Nothing stays open between reads."""
@@ -80,6 +75,12 @@ class FrameFolder:
             return decode_image(path.read_bytes())
         except _NO_IMAGE as error:
             raise _not_readable(path, error) from None
+
+    def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = self.index.height, self.index.width
+        if image.shape[:2] == (height, width):
+            return image
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _build_index(path: Path) -> FolderIndex:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class VideoFile:
             self._stream = self._video_stream()
             self._stream.codec_context.thread_count = threads
             self.index = index or build_index(path, self._container, self._stream)
-            self._frames = self._part(start, end)
+            self._frames = self.index.part(path, start, end)
         except BaseException:
             self._container.close()
             raise
@@ -102,22 +101,6 @@ class VideoFile:
         if stream.codec_context is None:
             raise InputError(f"{self._path}: unknown video codec")
         return stream
-
-    def _part(self, start: float | None, end: float | None) -> range:
-        if start is None and end is None:
-            return range(self.index.num_frames)
-        seconds = self.index.seconds()
-        if seconds is None:
-            raise InputError(f"{self._path}: has no times and no frame rate: start and end fail")
-        first = bisect.bisect_left(seconds, start or 0.0)
-        last = len(seconds) if end is None else bisect.bisect_left(seconds, end)
-        if first >= last:
-            raise InputError(
-                f"{self._path}: no frames from {start or 0:g} s to "
-                f"{'the end' if end is None else f'{end:g} s'}; the video's last frame is at "
-                f"{seconds[-1]:g} s"
-            )
-        return range(first, last)
 
     def _decode(self, frames: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """(number, frame) of at least the given frames."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,27 @@ class VideoIndex:
         if self.time_unit is None:
             return None
         return [float((time - self.times[0]) * self.time_unit) for time in self.times]
+
+    def part(self, path: Path, start: float | None, end: float | None) -> range:
+        """The frames from ``start`` to before ``end``, in seconds; None is the file's own.
+
+        Raises:
+            InputError: there are none, or the file tells no times; names it.
+        """
+        if start is None and end is None:
+            return range(self.num_frames)
+        seconds = self.seconds()
+        if seconds is None:
+            raise InputError(f"{path}: has no times and no frame rate: start and end fail")
+        first = bisect.bisect_left(seconds, start or 0.0)
+        last = len(seconds) if end is None else bisect.bisect_left(seconds, end)
+        if first >= last:
+            raise InputError(
+                f"{path}: no frames from {start or 0:g} s to "
+                f"{'the end' if end is None else f'{end:g} s'}; the video's last frame is at "
+                f"{seconds[-1]:g} s"
+            )
+        return range(first, last)
 
     def needed_groups(self, frames: Sequence[int]) -> set[int]:
         """The groups to decode for some frames."""
