@@ -44,6 +44,13 @@ class ClipSource(Protocol):
             InputError: a frame can't be decoded; names the file.
         """
 
+    def frames(self) -> Iterator[Frames]:
+        """Every frame in order, uint8 RGB (H, W, 3), one at a time in memory.
+
+        Raises:
+            InputError: a frame can't be decoded; names the file.
+        """
+
     def close(self) -> None:
         """Gives the file back."""
 

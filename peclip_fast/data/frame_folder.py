@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from peclip_fast.data.jpeg import decode_plain_jpeg, is_plain_jpeg
 from peclip_fast.data.layout import IMAGE_SUFFIXES, natural_key
 from peclip_fast.errors import InputError
 
@@ -65,6 +65,11 @@ class FrameFolder:
         """Frames as uint8 RGB (T, H, W, 3); an index that comes again is decoded once."""
         images = {index: self._decode(self.index.names[index]) for index in set(indices)}
         return np.stack([self._resized(images[index]) for index in indices])
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Every frame in order, as uint8 RGB (H, W, 3); one at a time in memory."""
+        for name in self.index.names:
+            yield self._resized(self._decode(name))
 
     def close(self) -> None:
         """Nothing stays open between reads."""
@@ -123,13 +128,12 @@ def _not_readable(path: Path, error: BaseException) -> InputError:
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """One image as uint8 RGB (H, W, 3), upright.
 
-    Plain JPEG, which is nearly every frame there is, goes straight to libjpeg-turbo, in less than
-    half of Pillow's time and with the same pixels; everything else goes to Pillow.
+    Plain JPEG goes straight to libjpeg-turbo, everything else to Pillow.
 
     Raises:
         OSError, ValueError: the data is cut short or no image.
     """
-    if data.startswith(b"\xff\xd8") and b"Exif" not in data[:64] and b"Adobe" not in data[:64]:
-        return simplejpeg.decode_jpeg(data, colorspace="RGB")
+    if is_plain_jpeg(data):
+        return decode_plain_jpeg(data)
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from peclip_fast.data.jpeg import decode_plain_jpeg, is_plain_jpeg
 from peclip_fast.data.video_index import VideoIndex, build_index, packets, reason
 from peclip_fast.errors import InputError
 
@@ -62,33 +63,13 @@ class VideoFile:
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Frames as uint8 RGB (T, H, W, 3), upright; an index that comes again is decoded once."""
         numbers = [self._frames[index] for index in indices]
-        wanted = set(numbers)
-        images: dict[int, NDArray[np.uint8]] = {}
-        try:
-            for number, frame in self._decode(sorted(wanted)):
-                if frame.is_corrupt:
-                    raise InputError(f"{self._path}: frame {number} is damaged")
-                if number in wanted:
-                    images[number] = self._upright_rgb(frame)
-                    if len(images) == len(wanted):
-                        break
-        except (av.FFmpegError, ValueError, MemoryError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{self._path}: decoding failed after {len(images)} of {len(wanted)} wanted "
-                f"frames: {reason(error)}"
-            ) from None
-        if len(images) < len(wanted):
-            missing = min(wanted - images.keys())
-            raise InputError(
-                f"{self._path}: cut short or damaged: frame {missing} of "
-                f"{self.index.num_frames} can't be decoded"
-            )
-        first = images[numbers[0]]
-        if any(image.shape != first.shape for image in images.values()):
-            raise InputError(f"{self._path}: the frame size changes within the clip")
+        images = dict(self._images(set(numbers)))
         return np.stack([images[number] for number in numbers])
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Every frame in order, as uint8 RGB (H, W, 3), upright; one at a time in memory."""
+        for _, image in self._images(set(self._frames)):
+            yield image
 
     def close(self) -> None:
         """Closes the file."""
@@ -102,14 +83,67 @@ class VideoFile:
             raise InputError(f"{self._path}: unknown video codec")
         return stream
 
-    def _decode(self, frames: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """(number, frame) of at least the given frames."""
-        numbers = {time: number for number, time in enumerate(self.index.times)}
-        for count, frame in enumerate(self._decode_groups(self.index.needed_groups(frames))):
-            if not self.index.timed:
-                yield count, frame
-            elif frame.pts in numbers:
-                yield numbers[frame.pts], frame
+    def _images(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(number, image) of each wanted frame, in the order of the numbers.
+
+        Raises:
+            InputError: one of them can't be decoded or has another size.
+        """
+        missing = set(wanted)
+        shape = None
+        decode = self._decode_jpegs if self._holds_jpegs() else self._decode_video
+        try:
+            for number, image in decode(wanted):
+                if number not in missing:
+                    continue
+                if shape not in (None, image.shape):
+                    raise InputError(f"{self._path}: the frame size changes within the clip")
+                shape = image.shape
+                missing.discard(number)
+                yield number, image
+                if not missing:
+                    return
+        except (av.FFmpegError, ValueError, MemoryError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{self._path}: decoding failed after {len(wanted) - len(missing)} of "
+                f"{len(wanted)} wanted frames: {reason(error)}"
+            ) from None
+        raise InputError(
+            f"{self._path}: cut short or damaged: frame {min(missing)} of "
+            f"{self.index.num_frames} can't be decoded"
+        )
+
+    def _holds_jpegs(self) -> bool:
+        """Whether every packet is a JPEG, and a frame."""
+        return self.index.codec == "mjpeg" and len(self.index.first_packet) == self.index.num_frames
+
+    def _decode_jpegs(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Packets that are JPEG files go to libjpeg-turbo, as the frames of a folder do."""
+        codec = self._stream.codec_context
+        numbers = {self.index.first_packet[self.index.groups[n]]: n for n in wanted}
+        self._container.seek(0)
+        for position, packet in enumerate(packets(self._container, self._stream)):
+            if position not in numbers:
+                continue
+            image = _jpeg(bytes(packet), codec.height, codec.width)
+            if image is not None:
+                yield numbers[position], self._upright(image)
+                continue
+            for frame in codec.decode(packet):
+                self._check(frame, numbers[position])
+                yield numbers[position], self._upright(_rgb(frame))
+
+    def _decode_video(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        numbers: dict[int | None, int] = {time: k for k, time in enumerate(self.index.times)}
+        for count, frame in enumerate(self._decode_groups(self.index.needed_groups(wanted))):
+            number = numbers.get(frame.pts) if self.index.timed else count
+            if number is None:
+                continue
+            self._check(frame, number)
+            if number in wanted:
+                yield number, self._upright(_rgb(frame))
 
     def _decode_groups(self, needed: set[int]) -> Iterator[VideoFrame]:
         codec = self._stream.codec_context
@@ -128,7 +162,25 @@ class VideoFile:
                 return
         yield from codec.decode(None)
 
-    def _upright_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    def _check(self, frame: VideoFrame, number: int) -> None:
+        if frame.is_corrupt:
+            raise InputError(f"{self._path}: frame {number} is damaged")
+
+    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         turns = self.index.turns
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def _jpeg(packet: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
+    """A packet's picture, or None where only FFmpeg knows it: two fields, another range, a flaw."""
+    if not is_plain_jpeg(packet) or b"CS=ITU601" in packet[:1024]:
+        return None
+    try:
+        image = decode_plain_jpeg(packet)
+    except ValueError:
+        return None
+    return image if image.shape[:2] == (height, width) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -82,7 +82,7 @@ class VideoIndex:
             )
         return range(first, last)
 
-    def needed_groups(self, frames: Sequence[int]) -> set[int]:
+    def needed_groups(self, frames: Collection[int]) -> set[int]:
         """The groups to decode for some frames."""
         if not self.timed:
             return set(range(self.groups[max(frames)] + 1))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from peclip_fast.data import open_clip_source, sample_indices
+from peclip_fast.data.frame_folder import decode_image
 from peclip_fast.errors import InputError
 
 Writer = Callable[..., Path]
@@ -78,6 +79,34 @@ def test_other_pixel_formats(
     frames = open_clip_source(path).read([0, 7, 19])
     assert frames.shape == (3, 31, 17, 3)
     assert numbers(frames) == [0, 7, 19]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_frames_are_all_in_order(tmp_path: Path, video_at: Writer, codec: str) -> None:
+    path = video_at(tmp_path / "clip.mkv", 20, codec, {"g": "7"}, PIXELS.get(codec, "yuv420p"))
+    source = open_clip_source(path, start=0.2, end=0.6)
+    assert np.array_equal(np.stack(list(source.frames())), source.read(range(10)))
+
+
+def test_jpeg_packets_are_decoded_as_jpeg_files(tmp_path: Path, video_at: Writer) -> None:
+    path = video_at(tmp_path / "clip.avi", 5, "mjpeg", pixels="yuvj420p")
+    with av.open(str(path)) as container:
+        jpegs = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    expected = np.stack([decode_image(jpeg) for jpeg in jpegs])
+    assert np.array_equal(open_clip_source(path).read(range(5)), expected)
+
+
+def test_jpeg_packets_in_another_range_are_left_to_ffmpeg(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    with av.open(str(path), mode="w") as container:
+        options = {"strict": "unofficial", "qmin": "2", "qmax": "2"}
+        stream = container.add_stream("mjpeg", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.color_range = 1  # 16 to 235, of which JPEG knows nothing
+        image = np.full((48, 64, 3), 250, np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    assert open_clip_source(path).read([0]).mean() == pytest.approx(250, abs=3)
 
 
 def test_variable_frame_rate(tmp_path: Path, video_at: Writer, numbers: Numbers) -> None:
