@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,13 @@ class ClipIndexWarning(UserWarning):
     """The file of the clip index can't be used; clips are looked into each time."""
 
 
+class _Connection(threading.local):
+    """Each thread's own."""
+
+    process = 0
+    connection: sqlite3.Connection | None = None
+
+
 class ClipIndex:
     """Indices of clips by path, in an SQLite file that all processes share.
 
@@ -41,8 +49,7 @@ class ClipIndex:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._process = 0
-        self._connection: sqlite3.Connection | None = None
+        self._own = _Connection()
 
     def get(self, path: Path, stamp: str) -> Index | None:
         """The index of a clip with this stamp, or None where it isn't known."""
@@ -71,8 +78,9 @@ class ClipIndex:
             return []
 
     def _open(self) -> sqlite3.Connection:
-        """This process's connection: one that came over a fork must not be used."""
-        if self._connection is None or self._process != os.getpid():
+        """This thread's connection: one that came over a fork must not be used."""
+        own = self._own
+        if own.connection is None or own.process != os.getpid():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.file, timeout=_WAIT)
             # What a power cut takes is looked up again.
@@ -81,8 +89,8 @@ class ClipIndex:
                 f"CREATE TABLE IF NOT EXISTS {_TABLE} "
                 "(path TEXT PRIMARY KEY, stamp TEXT NOT NULL, facts BLOB NOT NULL)"
             )
-            self._connection, self._process = connection, os.getpid()
-        return self._connection
+            own.connection, own.process = connection, os.getpid()
+        return own.connection
 
 
 @cache

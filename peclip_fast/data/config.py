@@ -114,8 +114,12 @@ class DataConfig:
         frames: frames taken from each clip.
         augment: training augmentation, one draw per clip.
         mix: Mixup and FMix, per batch.
-        num_workers: processes that decode, per training process; null: one per core, at most 8.
-        prefetch: batches that each of them prepares ahead.
+        decoder: pyav decodes every codec on the CPU; dali decodes on the device of the model, with
+            NVDEC and nvJPEG on a GPU, and on a CPU images and the video codecs VP8, VP9 and MJPEG;
+            auto is pyav until dali has been measured on a GPU.
+        num_workers: processes (dali: threads) that read and decode, per training process; null: one
+            per core, at most 8.
+        prefetch: batches prepared ahead, by each of the processes (dali: by all threads together).
         on_bad_clip: a clip that can't be read stops the run, or is skipped, counted and listed.
     """
 
@@ -128,6 +132,7 @@ class DataConfig:
     frames: int = 16
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     mix: MixConfig = field(default_factory=MixConfig)
+    decoder: Literal["auto", "pyav", "dali"] = "auto"
     num_workers: int | None = None
     prefetch: int = 2
     on_bad_clip: Literal["error", "skip"] = "error"

@@ -87,7 +87,7 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
             frames = source.read(self.draw_frames(source.num_frames, generator))
         finally:
             source.close()
-        transform = self.draw_transform(*frames.shape[1:3], generator)
+        transform = self.draw_transform(frames.shape[1], frames.shape[2], generator)
         return {
             "frames": apply_transform(frames, transform, self.image_size),
             "label": record.label,
@@ -114,7 +114,9 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
         clips = [item for item in items if isinstance(item, dict)]
         size = self.image_size
         # Stacked as they lie in memory, colours innermost: that copy is a plain one.
-        stacked = torch.empty((len(clips), self.config.frames, size, size, 3), dtype=torch.uint8)
+        shape = (len(clips), self.config.frames, size, size, 3)
+        device = clips[0]["frames"].device if clips else None
+        stacked = torch.empty(shape, dtype=torch.uint8, device=device)
         for row, clip in enumerate(clips):
             stacked[row] = clip["frames"].permute(0, 2, 3, 1)
         return {

@@ -1,19 +1,25 @@
-"""Batches of decoded clips, from worker processes."""
+"""Batches of decoded clips: by PyAV in worker processes here, or by DALI."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from peclip_fast.data.dataset import ClipDataset
+from peclip_fast.data.decoders import choose_decoder
 from peclip_fast.data.sampler import ClipBatchSampler
 from peclip_fast.errors import InputError
 
+if TYPE_CHECKING:
+    from peclip_fast.data.dali_loader import DaliLoader
+
 _MOST_WORKERS = 8
+_CPU = torch.device("cpu")
 
 
 class ClipLoader(DataLoader[Any]):
@@ -54,8 +60,8 @@ def make_loader(
     *,
     rank: int = 0,
     world_size: int = 1,
-    pin_memory: bool = False,
-) -> ClipLoader:
+    device: torch.device = _CPU,
+) -> ClipLoader | DaliLoader:
     """The loader of one process.
 
     Args:
@@ -63,10 +69,12 @@ def make_loader(
         batch_size: clips per batch and process.
         rank: of this process.
         world_size: number of processes; each clip goes to one of them.
-        pin_memory: batches in page-locked memory, for a CUDA device.
+        device: of the model. DALI's frames come on it; others come on the CPU, in page-locked
+            memory if this is a GPU.
 
     Raises:
-        InputError: the dataset is empty, or has fewer training clips than there are processes.
+        InputError: the dataset is empty, or has fewer training clips than there are processes; or
+            the decoder that the configuration names is not installed.
     """
     needed = world_size if dataset.train else 1
     if len(dataset) < needed:
@@ -75,16 +83,21 @@ def make_loader(
     workers = dataset.config.num_workers
     if workers is None:
         workers = default_workers(world_size)
+    sampler = ClipBatchSampler(
+        len(dataset), batch_size, dataset.train, dataset.seed, rank, world_size
+    )
+    if choose_decoder(dataset.config.decoder, device) == "dali":
+        from peclip_fast.data.dali_loader import DaliLoader
+
+        return DaliLoader(dataset, sampler, device, max(1, workers))
     return ClipLoader(
         dataset,
-        batch_sampler=ClipBatchSampler(
-            len(dataset), batch_size, dataset.train, dataset.seed, rank, world_size
-        ),
+        batch_sampler=sampler,
         collate_fn=dataset.collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=dataset.config.prefetch if workers else None,
-        pin_memory=pin_memory,
+        pin_memory=device.type == "cuda",
     )
 
 

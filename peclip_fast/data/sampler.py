@@ -68,6 +68,11 @@ class ClipBatchSampler(Sampler[list[ClipKey]]):
         full, left = divmod(self.num_clips, step)
         return full + (left >= self.world_size or full == 0)
 
+    @property
+    def most_clips(self) -> int:
+        """Clips of a batch, at most: the last one of training may have taken in one more."""
+        return self.batch_size + 1
+
     def __len__(self) -> int:
         """Batches of the next pass."""
         return max(0, self.batches_per_epoch - self.start_batch)

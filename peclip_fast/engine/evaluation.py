@@ -61,7 +61,7 @@ def predict(
         min(config.train.eval_batch_size, len(records)),
         rank=world.rank,
         world_size=world.size,
-        pin_memory=device.type == "cuda",
+        device=device,
     )
     model.to(device).eval()
     parts = gather(_run(model, loader, DTYPES[config.train.precision], device))

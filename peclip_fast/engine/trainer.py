@@ -74,7 +74,7 @@ def train(
         world.share(options.batch_size),
         rank=world.rank,
         world_size=world.size,
-        pin_memory=device.type == "cuda",
+        device=device,
     )
     batches = loader.batch_sampler.batches_per_epoch
 

@@ -1,0 +1,104 @@
+"""Decoding of clips by DALI, where one bad file costs no other clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from peclip_fast.data.config import AugmentConfig
+from peclip_fast.data.dali_pipeline import ClipPipeline, DecodeError
+from peclip_fast.data.dataset import BadClip
+from peclip_fast.data.encoded_clip import EncodedClip
+
+
+class DaliDecoder:
+    """Encoded clips to items as ``ClipDataset`` gives them, on one device. Belongs to one thread.
+
+    Args:
+        augment: of the training clips; None for test clips.
+        image_size: side of the frames.
+        frames: of a clip.
+        device: where it decodes.
+        most: clips of a batch, at most.
+        threads: on the CPU.
+    """
+
+    def __init__(
+        self,
+        augment: AugmentConfig | None,
+        image_size: int,
+        frames: int,
+        device: torch.device,
+        most: int,
+        threads: int,
+    ) -> None:
+        self._augment = augment
+        self._image_size = image_size
+        self._device = device
+        self._frames = frames
+        # Of more than 4 * (threads + 1) images DALI 2.4 parses the headers in several threads, and
+        # then a damaged one ends the process. No more are given to it at a time.
+        self._threads = {True: threads, False: max(threads, math.ceil(frames / 4) - 1)}
+        self._most = {True: most, False: 4 * (self._threads[False] + 1) // frames}
+        self._pipelines: dict[bool, ClipPipeline] = {}
+
+    def decode(self, clips: Sequence[EncodedClip]) -> list[dict[str, Any] | BadClip]:
+        """Items of ``frames`` uint8 (T, 3, image_size, image_size), ``label``, ``index``, in order.
+
+        A clip that can't be decoded is a ``BadClip``.
+        """
+        items = {}
+        for videos in (True, False):
+            some = [clip for clip in clips if clip.is_video == videos]
+            for first in range(0, len(some), self._most[videos]):
+                group = some[first : first + self._most[videos]]
+                for clip, frames in zip(group, self._decode(group), strict=True):
+                    items[clip.index] = _item(clip, frames)
+        return [items[clip.index] for clip in clips]
+
+    def _decode(self, clips: Sequence[EncodedClip]) -> list[torch.Tensor | str]:
+        """The frames (T, S, S, 3) of each clip, all videos or none, or why there are none.
+
+        DALI's errors don't say whose they are, so after one the halves are tried by themselves, and
+        at last the single files.
+        """
+        try:
+            return list(self._pipeline(clips[0].is_video).run(clips))
+        except DecodeError as error:
+            del self._pipelines[clips[0].is_video]
+            if len(clips) == len(clips[0].files) == 1:
+                return [f"{clips[0].files[0].path}: DALI can't decode it: {error}"]
+        if len(clips) > 1:
+            half = len(clips) // 2
+            return self._decode(clips[:half]) + self._decode(clips[half:])
+        images = self._decode([replace(clips[0], files=(file,)) for file in clips[0].files])
+        reasons: list[torch.Tensor | str] = [image for image in images if isinstance(image, str)]
+        return reasons[:1] or [
+            torch.cat([image for image in images if isinstance(image, torch.Tensor)])
+        ]
+
+    def _pipeline(self, videos: bool) -> ClipPipeline:
+        if videos not in self._pipelines:
+            self._pipelines[videos] = ClipPipeline(
+                videos,
+                self._augment,
+                self._image_size,
+                self._device,
+                self._most[videos] * (1 if videos else self._frames),
+                self._threads[videos],
+            )
+        return self._pipelines[videos]
+
+
+def _item(clip: EncodedClip, frames: torch.Tensor | str) -> dict[str, Any] | BadClip:
+    if isinstance(frames, str):
+        return BadClip(clip.index, frames)
+    if clip.turns:
+        # The flip came first, so the turn is the other way round.
+        turns = -clip.turns if clip.transform.flip else clip.turns
+        frames = torch.rot90(frames, turns, dims=(1, 2))
+    return {"frames": frames.permute(0, 3, 1, 2), "label": clip.label, "index": clip.index}
