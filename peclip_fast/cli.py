@@ -14,16 +14,16 @@ from peclip_fast.errors import InputError
 USER_ERROR, INTERRUPTED = 2, 130
 
 
-def run_command(command: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
-    """Run a command and return its exit code.
+def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
+    """Run a command and return its exit code, which is 0 unless it returns another.
 
     What the user gave wrongly (InputError), a disk that is full or read-only (OSError) and too
     little GPU memory end in one line ``error: ...`` and code 2. Bugs keep their traceback.
     """
     try:
-        command(list(sys.argv[1:] if argv is None else argv))
+        code = command(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-        return 0
+        return code or 0
     except InputError as error:
         message = str(error)
     except BrokenPipeError:  # the reader of our output has gone, as in `predict ... | head -1`

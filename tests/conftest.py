@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,22 @@ if not torch.cuda.is_available():
 import open_clip
 from tiny_runs import write_clips
 
+from peclip_fast.data import clip_index
 from peclip_fast.models.backbone import save_backbone
 
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def index_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is found out about the tests' clips isn't kept among what the user has."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip_index, "cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

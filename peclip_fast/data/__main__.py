@@ -1,0 +1,159 @@
+"""``python -m peclip_fast.data check|summary|pack``: what is to be done before training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from peclip_fast.cli import run_command
+from peclip_fast.config import (
+    RunConfig,
+    config_path,
+    make_parser,
+    read_arguments,
+    read_yaml,
+    resolve,
+)
+from peclip_fast.data import DatasetSplits, check, pack, summary
+from peclip_fast.data.contact_sheet import contact_sheet
+from peclip_fast.data.loader import default_workers
+from peclip_fast.engine.distributed import World
+from peclip_fast.errors import InputError
+from peclip_fast.files import check_writable, write_bytes, write_text
+from peclip_fast.inputs import open_clips
+from peclip_fast.texts import class_texts
+
+USAGE = """python -m peclip_fast.data check CONFIG     list the clips that can't be used
+python -m peclip_fast.data summary CONFIG   classes, counts, lengths, sizes, codecs, pictures
+python -m peclip_fast.data pack CONFIG      copy the clips into the form that is read fastest
+python -m peclip_fast.data COMMAND --help   the options of a command
+
+CONFIG is the name of a packaged configuration or a YAML file, as train's --config."""
+
+CHECK = """Look for clips that are missing, can't be decoded, or have another number of frames than
+their list says. All are listed in a CSV file, and the exit code is 1 if there are any. Clips with
+fewer frames than are taken (data.frames) and test clips that are training clips too are listed as
+well, but allowed."""
+
+SUMMARY = """Print the classes with their texts and numbers of clips, the clips' lengths, sizes and
+codecs, and draw a sheet with some frames of some clips of each class. Clips are opened once; what
+was found out is kept for the next time and for training."""
+
+PACK = """Copy the clips into the form that training reads fastest: JPEG frames in Matroska, one
+file a clip, with all frames, the larger ones made smaller. JPEG frames that are small enough are
+kept bit for bit. The output folder gets clips/, train.csv, test.csv, and NAME-packed.yaml, which
+train takes as --config. The same command again goes on where one was ended. The source is never
+written to."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The commands; returns the exit code."""
+    return run_command(_run, argv)
+
+
+def _run(argv: list[str]) -> int:
+    commands = {"check": _check, "summary": _summary, "pack": _pack}
+    if argv and argv[0] in commands:
+        return commands[argv[0]](argv[1:])
+    if argv in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    got = f", got {argv[0]}" if argv else ""
+    raise InputError(f"python -m peclip_fast.data: expected check, summary or pack{got}")
+
+
+def _check(argv: list[str]) -> int:
+    parser = _parser("check", CHECK, "[--quick] [option ...]")
+    parser.add_argument("--quick", action="store_true", help="look at headers, decode nothing")
+    parser.add_argument("--output", type=str, help="the CSV file; NAME-bad-clips.csv unless given")
+    arguments, config, splits = _read(parser, argv)
+    output = Path(arguments.output or f"{Path(arguments.config).stem}-bad-clips.csv")
+    check_writable(output.parent)
+    findings = check.find(
+        splits, config.data.frames, arguments.quick, _processes(config), arguments.timeout
+    )
+    write_text(output, check.as_csv(findings))
+    print(config.title)
+    print(check.as_table(findings, splits, config.data.frames))
+    print(f"written to {output}", file=sys.stderr)
+    return int(any(finding.kind in check.BAD for finding in findings))
+
+
+def _summary(argv: list[str]) -> int:
+    parser = _parser("summary", SUMMARY, "[option ...]")
+    parser.add_argument("--output", type=str, help="the sheet; NAME-contact-sheet.png unless given")
+    arguments, config, splits = _read(parser, argv)
+    output = Path(arguments.output or f"{Path(arguments.config).stem}-contact-sheet.png")
+    check_writable(output.parent)
+    texts = class_texts(splits.classes, config.model.texts)
+    records = [*splits.train, *splits.test]
+    processes, seconds = _processes(config), arguments.timeout
+    facts = summary.all_facts(records, processes, seconds)
+    print(config.title)
+    print(summary.as_table(splits, texts, facts, config.data.frames))
+    good = [record for record, fact in zip(records, facts, strict=True) if fact]
+    write_bytes(output, contact_sheet(splits, texts, good, config.title, processes, seconds))
+    print(f"written to {output}", file=sys.stderr)
+    return 0
+
+
+def _pack(argv: list[str]) -> int:
+    parser = _parser("pack", PACK, "--output FOLDER [option ...]")
+    parser.add_argument("--output", type=str, required=True, help="folder of the packed clips")
+    parser.add_argument("--side", type=int, default=256, help="shorter side of a larger frame")
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEG frames, 1 to 100")
+    arguments, config, splits = _read(parser, argv)
+    folder, data = Path(arguments.output), config.data
+    packing = pack.Packing(arguments.side, arguments.quality)
+    records = [*splits.train, *splits.test]
+    sources = [path for path in (data.root, data.train_list, data.test_list) if path]
+    pack.check_apart(folder, records, sources)
+    check_writable(folder)
+    skip = data.on_bad_clip == "skip"
+    done = pack.pack(records, folder, packing, _processes(config), arguments.timeout, skip)
+    lists = pack.write_lists(folder, splits, done)
+    data = replace(
+        data,
+        dataset="csv",
+        root=folder,
+        fold=1,
+        classes=list(splits.classes),
+        train_list=lists.get("train"),
+        test_list=lists.get("test"),
+    )
+    packed = folder / f"{Path(arguments.config).stem}-packed.yaml"
+    write_text(packed, replace(config, data=data).to_yaml())
+    print(pack.as_table(done))
+    print(f"train with: python -m peclip_fast.train --config {packed}", file=sys.stderr)
+    return 0
+
+
+def _parser(command: str, description: str, usage: str) -> ArgumentParser:
+    parser = make_parser(f"data {command}", description, f"CONFIG [--data.root FOLDER] {usage}")
+    parser.add_argument("config", type=str, help="a packaged configuration's name, or a file")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, help="seconds for one clip, after which it is bad"
+    )
+    return parser
+
+
+def _read(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, RunConfig, DatasetSplits]:
+    """The command's own options, the configuration, and its clips."""
+    arguments = read_arguments(parser, argv)
+    name = arguments.config
+    config = resolve(parser, argv, [(name, read_yaml(config_path(name)))])
+    return arguments, config, open_clips(config, World(0, 1, 0, 1))
+
+
+def _processes(config: RunConfig) -> int:
+    """Clips are always read in other processes, which may crash."""
+    workers = config.data.num_workers
+    return max(1, default_workers() if workers is None else workers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
