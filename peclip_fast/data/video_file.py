@@ -9,12 +9,16 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from peclip_fast.data.jpeg import decode_plain_jpeg, is_plain_jpeg
 from peclip_fast.data.video_index import VideoIndex, build_index, packets, reason
 from peclip_fast.errors import InputError
+
+# Decoders that can pass over a frame of which no other is made, packet by packet.
+_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9"})
 
 
 class VideoFile:
@@ -43,6 +47,7 @@ class VideoFile:
         index: VideoIndex | None = None,
     ) -> None:
         self._path = path
+        self._reformatter = VideoReformatter()
         try:
             self._container: InputContainer = av.open(str(path), mode="r")
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -133,26 +138,31 @@ class VideoFile:
                 continue
             for frame in codec.decode(packet):
                 self._check(frame, numbers[position])
-                yield numbers[position], self._upright(_rgb(frame))
+                yield numbers[position], self._upright(self._rgb(frame))
 
     def _decode_video(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         numbers: dict[int | None, int] = {time: k for k, time in enumerate(self.index.times)}
-        for count, frame in enumerate(self._decode_groups(self.index.needed_groups(wanted))):
+        for count, frame in enumerate(self._decode_groups(wanted)):
             number = numbers.get(frame.pts) if self.index.timed else count
             if number is None:
                 continue
             self._check(frame, number)
             if number in wanted:
-                yield number, self._upright(_rgb(frame))
+                yield number, self._upright(self._rgb(frame))
 
-    def _decode_groups(self, needed: set[int]) -> Iterator[VideoFrame]:
+    def _decode_groups(self, wanted: set[int]) -> Iterator[VideoFrame]:
         codec = self._stream.codec_context
+        needed = self.index.needed_groups(wanted)
+        times = {self.index.times[number] for number in wanted}
+        skips = self.index.timed and self.index.codec in _SKIPPING
         starts = {packet: group for group, packet in enumerate(self.index.first_packet)}
         group = -1
         self._container.seek(0)
         for position, packet in enumerate(packets(self._container, self._stream)):
             group = starts.get(position, group)
             if group in needed:
+                if skips:
+                    codec.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
                 yield from codec.decode(packet)
             elif position in starts and group - 1 in needed:
                 # The frames that the decoder still holds back come out before it starts anew.
@@ -166,13 +176,14 @@ class VideoFile:
         if frame.is_corrupt:
             raise InputError(f"{self._path}: frame {number} is damaged")
 
+    def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        # One reformatter for all frames: making a new one takes longer than its work.
+        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return image.astype(np.uint8, copy=False)
+
     def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         turns = self.index.turns
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _rgb(frame: VideoFrame) -> NDArray[np.uint8]:
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def _jpeg(packet: bytes, height: int, width: int) -> NDArray[np.uint8] | None:

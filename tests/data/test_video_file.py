@@ -71,6 +71,34 @@ def test_same_pixels_as_decoding_everything(shared: Path) -> None:
     assert np.array_equal(source.read(wanted), np.stack([every[k] for k in wanted]))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("clip.mp4", "libx264", {"x264-params": "bframes=3:b-pyramid=normal:keyint=25"}),
+        ("clip.mp4", "libx264", {"x264-params": "bframes=8:open-gop=1:keyint=20"}),
+        ("clip.mp4", "libx265", {"x265-params": "log-level=none:bframes=4:open-gop=1:keyint=20"}),
+        ("clip.avi", "mpeg4", {"bf": "2", "g": "12"}),
+        ("clip.mkv", "mpeg2video", {"bf": "2", "g": "12"}),
+        ("clip.webm", "libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
+        ("clip.webm", "libvpx-vp9", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
+        ("clip.mkv", "libsvtav1", {"preset": "12"}),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_choice_of_frames_has_the_pixels_of_decoding_everything(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], threads: int
+) -> None:
+    """Frames that nothing is made from are passed over; it must not show."""
+    path = noisy_video(tmp_path / name, 60, codec, options)
+    with av.open(str(path)) as container:
+        every = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    source = open_clip_source(path, threads=threads)
+    rng = np.random.default_rng(0)
+    for count in (1, 1, 3, 16, 16):
+        wanted = sorted(rng.choice(60, count, replace=False).tolist())
+        assert np.array_equal(source.read(wanted), np.stack([every[k] for k in wanted]))
+
+
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p10le", "gray"])
 def test_other_pixel_formats(
     tmp_path: Path, video_at: Writer, numbers: Numbers, pixels: str
