@@ -84,16 +84,16 @@ def _chosen(records: Sequence[ClipRecord]) -> list[ClipRecord]:
     return [records[k * len(records) // count] for k in range(count)]
 
 
-def _strip(record: ClipRecord) -> NDArray[np.uint8] | InputError:
-    """The frames of a clip side by side, uint8 (SIDE, width, 3), or why there are none."""
+def _strip(record: ClipRecord) -> NDArray[np.uint8] | None:
+    """The frames of a clip side by side, uint8 (SIDE, width, 3); None for a bad one."""
     try:
         source = open_record(record)
         try:
             frames = source.read(sample_indices(source.num_frames, FRAMES))
         finally:
             source.close()
-    except InputError as error:
-        return error
+    except (InputError, OSError):
+        return None
     images = apply_transform(frames, centre_transform(*frames.shape[1:3]), SIDE)
     gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
     pieces = [piece for image in images.permute(0, 2, 3, 1).numpy() for piece in (gap, image)]

@@ -8,6 +8,7 @@ takes an eighth of the bytes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import functools
@@ -134,13 +135,15 @@ def pack(
     done: dict[Path, Packed | InputError] = {}
     work = functools.partial(_pack_clip, packing=packing)
     try:
-        for index, packed in over_clips(work, jobs, processes, seconds, "packing"):
-            target, record = jobs[index]
-            if isinstance(packed, Lost):
-                packed = InputError(f"{record.path}: {packed.reason}")
-            if isinstance(packed, InputError) and not skip:
-                raise packed
-            done[target] = packed
+        # Closed before partial files are cleared, so that nobody is writing any more.
+        with contextlib.closing(over_clips(work, jobs, processes, seconds, "packing")) as answers:
+            for index, packed in answers:
+                target, record = jobs[index]
+                if isinstance(packed, Lost):
+                    packed = InputError(f"{record.path}: {packed.reason}")
+                if isinstance(packed, InputError) and not skip:
+                    raise packed
+                done[target] = packed
     finally:
         _clear_partial(folder)
     return {target: done[target] for target, _ in jobs}

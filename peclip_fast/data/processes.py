@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def over_clips(
     processes: int,
     seconds: float,
     title: str,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """(index, ``work(items[index])``) in the order in which they get ready, with a progress bar.
 
     A clip on which a decoder crashes or hangs costs its own answer, which then is ``Lost``, and a
@@ -94,7 +94,7 @@ class _Worker:
         if self.connection.poll():
             try:
                 answer, error = self.connection.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 self.process.join()
                 return (Lost(f"the process that read it {_end(self.process.exitcode)}"),)
             if error is not None:

@@ -16,6 +16,7 @@ from peclip_fast.errors import InputError
 from peclip_fast.texts import OUR_ACTION_UNITS, PUBLISHED_ACTION_UNITS
 
 _MOST_KINDS = 8  # resolutions or codecs that are named one by one
+_BAD = "python -m peclip_fast.data check lists them"
 _SPREAD = "least / median / most"
 
 
@@ -38,12 +39,12 @@ class ClipFacts:
     codec: str
 
 
-def clip_facts(record: ClipRecord) -> ClipFacts | InputError:
-    """The facts of a clip, or why there are none."""
+def clip_facts(record: ClipRecord) -> ClipFacts | None:
+    """The facts of a clip; None for a bad one."""
     try:
         index, part = locate_record(record)
-    except InputError as error:
-        return error
+    except (InputError, OSError):
+        return None
     if not isinstance(index, VideoIndex):
         kind = Path(index.names[0]).suffix.lstrip(".").lower()
         return ClipFacts(len(part), None, index.height, index.width, f"{kind} files")
@@ -60,7 +61,7 @@ def all_facts(
     """The facts of every clip, None for a bad one."""
     facts: list[ClipFacts | None] = [None] * len(records)
     for index, found in over_clips(clip_facts, records, processes, seconds, "looking"):
-        facts[index] = None if isinstance(found, InputError | Lost) else found
+        facts[index] = None if isinstance(found, Lost) else found
     return facts
 
 
@@ -89,7 +90,7 @@ def as_table(
         ("frames", *(_spread([c.frames for c in half], ".0f") for half in good), _SPREAD),
         ("seconds", *(_spread([c.seconds for c in half], ".2f") for half in good), _SPREAD),
         (f"under {frames} frames", *(sum(c.frames < frames for c in half) for half in good), ""),
-        ("unreadable", *(half.count(None) for half in halves), ""),
+        ("unreadable", *(half.count(None) for half in halves), _BAD),
     ]
     sizes = _kinds([[f"{c.width}x{c.height}" for c in half] for half in good])
     codecs = _kinds([[c.codec for c in half] for half in good])
