@@ -79,7 +79,9 @@ class _Worker:
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self.connection, theirs = _FORK.Pipe()
-        self.process = _FORK.Process(target=_serve, args=(work, theirs), daemon=True)
+        self.process = _FORK.Process(
+            target=_serve, args=(work, theirs, self.connection), daemon=True
+        )
         self.process.start()
         theirs.close()  # so that its death is the end of what can be received
 
@@ -110,18 +112,17 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
+def _serve(work: Callable[[Any], Any], connection: Connection, inherited: Connection) -> None:
+    inherited.close()  # so that the parent's death is the end of what can be received
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends us
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent was killed
+        while True:
             item = connection.recv()
-        except EOFError:  # the parent was killed
-            return
-        try:
-            answer = work(item), None
-        except Exception as error:
-            answer = None, ExceptionWithTraceback(error, error.__traceback__)
-        connection.send(answer)
+            try:
+                answer = work(item), None
+            except Exception as error:
+                answer = None, ExceptionWithTraceback(error, error.__traceback__)
+            connection.send(answer)
 
 
 def _end(exitcode: int | None) -> str:
