@@ -21,7 +21,7 @@ from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_1"  # another number where the indices change, so that older rows are left alone
+_TABLE = "clips_2"  # another number where the indices change, so that older rows are left alone
 _WAIT = 60.0  # seconds for another process that writes
 
 

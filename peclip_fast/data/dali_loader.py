@@ -12,7 +12,7 @@ import torch
 from peclip_fast.data.dali_decoder import DaliDecoder
 from peclip_fast.data.dali_pipeline import CODECS
 from peclip_fast.data.dataset import BadClip, ClipDataset, ClipKey
-from peclip_fast.data.encoded_clip import CodecError, EncodedClip, read_encoded
+from peclip_fast.data.encoded_clip import EncodedClip, OtherDecoderError, read_encoded
 from peclip_fast.data.sampler import ClipBatchSampler
 from peclip_fast.errors import InputError
 
@@ -54,7 +54,7 @@ class DaliLoader:
 
         Raises:
             InputError: a clip can't be read and none may be skipped; or DALI doesn't take a
-                video's codec. Names the file.
+                video that PyAV takes. Names the file.
         """
         if self._work is None:
             self._work = _Work(self.dataset, self.batch_sampler, self._device, self._threads)
@@ -129,8 +129,8 @@ class _Work:
     def _read(self, key: ClipKey) -> Encoded:
         try:
             return read_encoded(self._dataset, key, self._codecs)
-        except CodecError:
-            raise  # another decoder would read it: not for on_bad_clip to skip
+        except OtherDecoderError:
+            raise  # PyAV would read it: not for on_bad_clip to skip
         except InputError as error:
             return BadClip(key[1], str(error))
 

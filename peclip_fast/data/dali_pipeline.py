@@ -58,7 +58,6 @@ class ClipPipeline:
         with self._pipeline:
             frames = self._decode("mixed" if gpu else "cpu")
             self._pipeline.set_outputs(self._transform(frames, image_size))
-        self._pipeline.build()
 
     def run(self, clips: Sequence[EncodedClip]) -> torch.Tensor:
         """The frames of clips, on the device.
@@ -84,6 +83,7 @@ class ClipPipeline:
         for name in self._drawn:
             values = [getattr(clip.transform, name) for clip, _ in samples]
             inputs[name] = np.array(values, np.int32 if name == "flip" else np.float32)
+        self._pipeline.build()  # does nothing the second time
         try:
             (output,) = self._pipeline.run(**inputs)
         except RuntimeError as error:
@@ -139,7 +139,8 @@ class ClipPipeline:
             frames = fn.brightness(frames, brightness=drawn["brightness"])
         if "contrast" in drawn:
             grey = fn.color_space_conversion(frames, image_type=types.RGB, output_type=types.GRAY)
-            mean = fn.reductions.mean(grey, axis_names="HWC")
+            # What an operator takes by name has to be on the CPU: one value per frame.
+            mean = fn.reductions.mean(grey, axis_names="HWC").cpu()
             centre = fn.per_frame(mean) if self._videos else mean
             frames = fn.contrast(frames, contrast=drawn["contrast"], contrast_center=centre)
         if "saturation" in drawn:

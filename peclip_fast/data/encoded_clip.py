@@ -17,8 +17,8 @@ from peclip_fast.data.video_index import VideoIndex
 from peclip_fast.errors import InputError
 
 
-class CodecError(InputError):
-    """A video is in a codec that the chosen decoder doesn't take: no fault of the clip."""
+class OtherDecoderError(InputError):
+    """A video that DALI doesn't take, and PyAV does: no fault of the clip."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_encoded(dataset: ClipDataset, key: ClipKey, codecs: Collection[str]) ->
         codecs: FFmpeg's names of those that will be decoded.
 
     Raises:
-        InputError: the clip can't be read; names the file. CodecError is one.
+        InputError: the clip can't be read; names the file. OtherDecoderError is one.
     """
     epoch, index = key
     record = dataset.records[index]
@@ -93,11 +93,7 @@ def read_encoded(dataset: ClipDataset, key: ClipKey, codecs: Collection[str]) ->
     turns = 0
     files: tuple[EncodedFile, ...]
     if isinstance(facts, VideoIndex):
-        if facts.codec not in codecs:
-            raise CodecError(
-                f"{record.path}: {facts.codec} video, DALI takes {', '.join(sorted(codecs))} here: "
-                "use --data.decoder pyav"
-            )
+        _check(record.path, facts, codecs)
         files = (EncodedFile(record.path, _read(record.path), frames),)
         turns = facts.turns
     else:
@@ -105,6 +101,17 @@ def read_encoded(dataset: ClipDataset, key: ClipKey, codecs: Collection[str]) ->
         images = {path: EncodedFile(path, _read(path)) for path in dict.fromkeys(paths)}
         files = tuple(images[path] for path in paths)
     return EncodedClip(index, record.label, files, transform, facts.height, facts.width, turns)
+
+
+def _check(path: Path, index: VideoIndex, codecs: Collection[str]) -> None:
+    if index.codec not in codecs:
+        reason = f"{index.codec} video, and DALI takes {', '.join(sorted(codecs))} here"
+    # DALI counts the packets that have a time, from 0 on, in the order of the times.
+    elif not index.timed or index.times[0] < 0 or index.packets != index.num_frames:
+        reason = "its packets are not its frames, by whose times DALI would count them"
+    else:
+        return
+    raise OtherDecoderError(f"{path}: {reason}: use --data.decoder pyav")
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -37,6 +37,7 @@ class VideoIndex:
             group before them too.
         timed: the times come from the file and are distinct, so that frames can be told apart
             by them; otherwise frames are counted as they are decoded.
+        packets: of the file, those included that no frame is shown of.
     """
 
     codec: str
@@ -49,6 +50,7 @@ class VideoIndex:
     groups: tuple[int, ...]
     open_groups: frozenset[int]
     timed: bool
+    packets: int
 
     @property
     def num_frames(self) -> int:
@@ -108,7 +110,7 @@ def build_index(path: Path, container: InputContainer, stream: VideoStream) -> V
     first_packet: list[int] = []
     open_groups: set[int] = set()
     key_time: int | None = None
-    end_time = 0
+    end_time = number = 0
     try:
         for number, packet in enumerate(packets(container, stream)):
             if packet.is_keyframe or not first_packet:
@@ -151,6 +153,7 @@ def build_index(path: Path, container: InputContainer, stream: VideoStream) -> V
         groups=tuple(group for _, group in shown),
         open_groups=frozenset(open_groups),
         timed=timed,
+        packets=number + 1,
     )
 
 

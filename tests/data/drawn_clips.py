@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import av
@@ -57,3 +58,19 @@ def turn_video(path: Path, turns: int) -> Path:
     turned = matrix(*((1, 0), (0, 1), (-1, 0), (0, -1))[turns])
     path.write_bytes(data[:place] + turned + data[place + len(turned) :])
     return path
+
+
+def hide_pictures(path: Path, numbers: Collection[int]) -> Path:
+    """Rewrites a VP8 file so that some of its pictures are decoded but not shown."""
+    hidden = path.with_name("hidden" + path.name)
+    with av.open(str(path)) as source, av.open(str(hidden), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                data = bytearray(bytes(packet))
+                data[0] &= 0xFF if number not in numbers else 0xEF  # the bit show_frame
+                copy = av.Packet(bytes(data))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+                container.mux(copy)
+    return hidden

@@ -48,13 +48,13 @@ gpu = pytest.param(
 devices = pytest.mark.parametrize("device", ["cpu", gpu])
 on_gpu = pytest.mark.parametrize("device", [gpu])
 
-HIDDEN = {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "4"}
+AHEAD = {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "4"}
 CPU_VIDEOS = {
     "vp9": ("clip.webm", VP9),
     "vp9 in mp4": ("clip.mp4", VP9),
-    "vp9 with hidden pictures": ("clip.mkv", ("libvpx-vp9", HIDDEN, "yuv420p")),
+    "vp9 that looks ahead": ("clip.mkv", ("libvpx-vp9", AHEAD, "yuv420p")),
     "vp8": ("clip.webm", VP8),
-    "vp8 with hidden pictures": ("clip.webm", ("libvpx", HIDDEN, "yuv420p")),
+    "vp8 that looks ahead": ("clip.webm", ("libvpx", AHEAD, "yuv420p")),
     "mjpeg": ("clip.avi", MJPEG),
 }
 OPEN_GROUPS = {"bf": "3", "g": "8", "x264-params": "open-gop=1:keyint=8:scenecut=0"}
@@ -63,6 +63,10 @@ GPU_VIDEOS = {
     "h264 open groups": ("clip.mkv", ("libx264", OPEN_GROUPS, "yuv420p")),
     "h264 stream": ("clip.ts", ("libx264", {"g": "7"}, "yuv420p")),
     "hevc": ("clip.mp4", ("libx265", {"preset": "veryfast"}, "yuv420p")),
+    "hevc open groups": (
+        "clip.mkv",
+        ("libx265", {"x265-params": "keyint=8:open-gop=1"}, "yuv420p"),
+    ),
     "mpeg4": ("clip.avi", ("mpeg4", {"bf": "2", "g": "6"}, "yuv420p")),
     "av1": ("clip.mkv", ("libsvtav1", {"preset": "12"}, "yuv420p")),
 }
@@ -366,6 +370,13 @@ def test_damaged_videos_do_not_end_the_process(tmp_path: Path, device: str) -> N
         some = [*clips[:bad], damaged(clips[bad], 0, broken), *clips[bad + 1 :]]
         items = decoder.decode(some)
         assert [k for k, item in enumerate(items) if isinstance(item, BadClip)] == [bad]
+
+
+@pytest.mark.parametrize("videos", [True, False])
+def test_steps_are_on_devices_that_fit_together(videos: bool) -> None:
+    """As far as it can be seen without a GPU: DALI checks that while a pipeline is described."""
+    augment = AugmentConfig(contrast=0.5, saturation=0.5, rotation=9)
+    ClipPipeline(videos, augment, 32, torch.device("cuda", 0), 8, 1)
 
 
 @devices

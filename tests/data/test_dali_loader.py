@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_clips import H264, VP9, write_pictures
+from drawn_clips import H264, VP8, VP9, hide_pictures, write_pictures
 from tiny_runs import write_config
 
 from peclip_fast import train
@@ -204,8 +204,20 @@ def test_codec_that_only_a_gpu_takes(tmp_path: Path, on_bad_clip: str) -> None:
     with pytest.raises(InputError) as caught:
         list(loader)
     assert str(caught.value) == (
-        f"{clips[0]}: h264 video, DALI takes mjpeg, vp8, vp9 here: use --data.decoder pyav"
+        f"{clips[0]}: h264 video, and DALI takes mjpeg, vp8, vp9 here: use --data.decoder pyav"
     )
+
+
+@needs_dali
+def test_hidden_pictures_are_left_to_pyav(tmp_path: Path) -> None:
+    """DALI takes each packet for a frame."""
+    path = hide_pictures(write_pictures(tmp_path / "clip.webm", 20, VP8), {7, 9})
+    records = [ClipRecord(path, 0)]
+    (batch,) = loader_of(records, "cpu", "pyav", train=False)
+    assert batch["index"].tolist() == [0]
+    loader = loader_of(records, "cpu", train=False)
+    with pytest.raises(InputError, match=rf"^{path}: its packets are not its frames, .* pyav$"):
+        list(loader)
 
 
 def test_auto_is_pyav_until_dali_is_verified(
