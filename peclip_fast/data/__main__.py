@@ -103,10 +103,12 @@ def _summary(argv: list[str]) -> int:
 
 def _pack(argv: list[str]) -> int:
     parser = _parser("pack", PACK, "--output FOLDER [option ...]")
-    parser.add_argument("--output", type=str, required=True, help="folder of the packed clips")
+    parser.add_argument("--output", type=str, help="folder of the packed clips, required")
     parser.add_argument("--side", type=int, default=256, help="shorter side of a larger frame")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEG frames, 1 to 100")
     arguments, config, splits = _read(parser, argv)
+    if arguments.output is None:
+        raise InputError("--output: expected the folder of the packed clips")
     folder, data = Path(arguments.output), config.data
     packing = pack.Packing(arguments.side, arguments.quality)
     records = [*splits.train, *splits.test]
@@ -144,6 +146,8 @@ def _parser(command: str, description: str, usage: str) -> ArgumentParser:
 def _read(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, RunConfig, DatasetSplits]:
     """The command's own options, the configuration, and its clips."""
     arguments = read_arguments(parser, argv)
+    if arguments.timeout <= 0:
+        raise InputError(f"--timeout {arguments.timeout:g}: expected more than 0 seconds")
     name = arguments.config
     config = resolve(parser, argv, [(name, read_yaml(config_path(name)))])
     return arguments, config, open_clips(config, World(0, 1, 0, 1))

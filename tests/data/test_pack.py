@@ -232,6 +232,11 @@ def test_training_takes_it(tiny_backbone: str, tiny_clips: Path, tmp_path: Path)
     assert predictions.count(".mkv") == 9
 
 
+def test_the_output_folder_is_needed(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(config_file(source))]) == 2
+    assert capsys.readouterr().err == "error: --output: expected the folder of the packed clips\n"
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
