@@ -114,12 +114,11 @@ class DataConfig:
         frames: frames taken from each clip.
         augment: training augmentation, one draw per clip.
         mix: Mixup and FMix, per batch.
-        decoder: pyav decodes every codec on the CPU; dali decodes on the device of the model, with
-            NVDEC and nvJPEG on a GPU, and on a CPU images and the video codecs VP8, VP9 and MJPEG;
-            auto is pyav until dali has been measured on a GPU.
-        num_workers: processes (dali: threads) that read and decode, per training process; null: one
-            per core, at most 8.
-        prefetch: batches prepared ahead, by each of the processes (dali: by all threads together).
+        decoder: pyav takes every codec, on the CPU; dali decodes on the model's device: images,
+            VP8, VP9, MJPEG, on a GPU H.264 and more; auto is pyav until dali is measured on a GPU.
+        num_workers: processes (dali: threads) that decode, per training process; null: one per
+            core, at most 8.
+        prefetch: batches that each of them (dali: all together) prepares ahead.
         on_bad_clip: a clip that can't be read stops the run, or is skipped, counted and listed.
     """
 
