@@ -136,4 +136,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     if is_plain_jpeg(data):
         return decode_plain_jpeg(data)
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # Pillow's own conversion cuts 16 bits off at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return np.asarray(upright.convert("RGB"))

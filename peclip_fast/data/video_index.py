@@ -15,8 +15,10 @@ from av.video.stream import VideoStream
 
 from peclip_fast.errors import InputError
 
-# A container without a frame count is called truncated when its video ends this much too early.
-_MISSING_SECONDS = 0.25
+# A container without a frame count is called truncated when its video ends too early, by more than
+# a last frame of unknown length explains.
+_MISSING_SECONDS = 0.05
+_MISSING_FRAMES = 1.5
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def build_index(path: Path, container: InputContainer, stream: VideoStream) -> V
     end_time = number = 0
     try:
         for number, packet in enumerate(packets(container, stream)):
+            if packet.is_corrupt:
+                raise InputError(f"{path}: cut short or damaged: frame {len(shown)} isn't whole")
             if packet.is_keyframe or not first_packet:
                 first_packet.append(number)
                 key_time = packet.pts
@@ -130,7 +134,7 @@ def build_index(path: Path, container: InputContainer, stream: VideoStream) -> V
         ) from None
     if not shown:
         raise InputError(f"{path}: no frames in this video")
-    _check_length(path, container, stream, len(shown), end_time)
+    _check_length(path, container, stream, number + 1, end_time)
     times = [time for time, _ in shown]
     timed = None not in times and len(set(times)) == len(times)
     if timed:
@@ -178,7 +182,8 @@ def _check_length(
         begin = (container.start_time or 0) / av.time_base
         promised_end = begin + duration / av.time_base
         held_end = float(end_time * time_base)
-        if promised_end - held_end > _MISSING_SECONDS:
+        missing = promised_end - held_end
+        if missing > max(_MISSING_SECONDS, _MISSING_FRAMES * (held_end - begin) / count):
             raise InputError(
                 f"{path}: cut short: its header promises {promised_end - begin:.1f} s, "
                 f"the file holds {held_end - begin:.1f} s"

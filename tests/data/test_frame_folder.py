@@ -43,6 +43,14 @@ def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     assert (open_clip_source(tmp_path).read([0, 1]) == 90).all()
 
 
+def test_grey_of_16_bits_keeps_its_shades(tmp_path: Path) -> None:
+    shades = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)
+    Image.fromarray(shades).save(tmp_path / "1.png")
+    frame = open_clip_source(tmp_path).read([0])[0]
+    assert np.array_equal(frame[..., 0], shades >> 8)
+    assert np.array_equal(frame[..., 0], frame[..., 2])
+
+
 def test_frames_of_another_size_are_resized_to_the_first(
     tmp_path: Path, frames_at: Writer, numbers: Numbers
 ) -> None:

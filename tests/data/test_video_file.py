@@ -246,6 +246,25 @@ def test_sound_alone(tmp_path: Path) -> None:
         open_clip_source(path)
 
 
+def test_frames_before_an_edit_are_no_frames(
+    tmp_path: Path, video_at: Writer, numbers: Numbers
+) -> None:
+    """A part cut out without encoding anew begins at a key frame that is not shown."""
+    whole = video_at(tmp_path / "whole.mp4", 40, options={"g": "20", "bf": "0"})
+    path = tmp_path / "clip.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                early = round(10 / 25 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - early, packet.dts - early
+                packet.stream = stream
+                target.mux(packet)
+    clip = open_clip_source(path)
+    assert clip.num_frames == 30
+    assert numbers(clip.read([0, 15, 29])) == [10, 25, 39]
+
+
 def test_video_without_frames(tmp_path: Path) -> None:
     path = tmp_path / "none.avi"
     with av.open(str(path), mode="w") as container:
