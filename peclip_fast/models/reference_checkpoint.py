@@ -65,7 +65,7 @@ def load_reference_checkpoint(path: str | Path, class_texts: Sequence[str] | Non
         for row, mine in zip(tokens, model.class_tokens.tolist(), strict=True)
     ):
         raise InputError(f"{path}: its class texts can't be recovered; give class_texts")
-    mine = {_published_name(n): t for n, t in model.state_dict().items()}
+    mine = {published_name(n): t for n, t in model.state_dict().items()}
     given = {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)}
     refuse_other_tensors(str(path), given, mine)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     }
 
 
-def _published_name(name: str) -> str:
+def published_name(name: str) -> str:
     """Our name of a tensor -> the published one."""
     part, _, rest = name.partition(".")
     if part == "backbone":

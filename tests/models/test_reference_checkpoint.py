@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from peclip_fast import InputError, load_reference_checkpoint
-from peclip_fast.models.reference_checkpoint import _published_name
+from peclip_fast.models.reference_checkpoint import published_name
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 TEXTS = list(PUBLISHED_ACTION_UNITS.values())
@@ -106,7 +106,7 @@ def test_reference_vectors(shared, tmp_path, name, table):
         loss = F.cross_entropy(got, vectors["labels"])
         torch.testing.assert_close(loss, vectors["loss"][0], rtol=1e-4, atol=0)
         loss.backward()
-        gradients = {_published_name(n): p.grad for n, p in model.trained_parameters().items()}
+        gradients = {published_name(n): p.grad for n, p in model.trained_parameters().items()}
         wanted = {n.removeprefix("grad."): t for n, t in vectors.items() if n.startswith("grad.")}
         assert gradients.keys() == wanted.keys()
         for key, gradient in wanted.items():

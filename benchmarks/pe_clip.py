@@ -1,0 +1,244 @@
+"""``python -m benchmarks.pe_clip``: inference and train step of the whole model, and its memory.
+
+Three programs with the same weights, on the same random frames (speed does not depend on what they
+show), in turns, in one run:
+
+- reference: the published program's computation (benchmarks/reference), in float32.
+- plain PyTorch: the correct model at its best without our kernels: bf16, SDPA, the text cut after
+  its last end, the last block for the class token alone, as it is and under torch.compile.
+- ours: what ``peclip_fast`` does with the same options.
+
+That they compute the same is checked first, on one clip (with more the reference leaks). Peak
+memory is of a process of its own for each, beyond what it held before its first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.reference.model import ReferencePEClip
+from peclip_fast import create_model
+from peclip_fast.models import PEClip
+from peclip_fast.models.pe_clip import END, START
+from peclip_fast.models.reference_checkpoint import PREFIX, SUFFIX, published_name
+from peclip_fast.texts import PUBLISHED_ACTION_UNITS
+
+CLASSES = tuple(PUBLISHED_ACTION_UNITS)
+FRAMES = 16
+CONTEXT = 77  # positions of the published text encoder
+PLACEHOLDER = 343  # CLIP's token "X", where the context stands
+NEAR = {"fp32": 1e-3, "bf16": 0.5}  # logits, which are up to 100
+LR_ADAPTERS, LR_PROMPTS, WEIGHT_DECAY = 2e-4, 3e-5, 0.01
+
+Program = Callable[[Tensor], Tensor]
+
+
+def make_ours(backbone: str, backend: str) -> PEClip:
+    """The model with random weights, the same on each call, none of them zero."""
+    torch.manual_seed(0)
+    model = create_model(backbone=backbone, classes=CLASSES, backend=backend)
+    with torch.no_grad():
+        for parameter in model.trained_parameters().values():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
+    return model
+
+
+def make_reference(backbone: str) -> ReferencePEClip:
+    """The reference implementation with the same weights."""
+    ours = make_ours(backbone, "reference")
+    encode = open_clip.tokenizer.SimpleTokenizer().encode
+    context = ours.config.context_tokens
+    rows = [[START, *[PLACEHOLDER] * context, *encode(text), END] for text in ours.texts]
+    tokens = torch.tensor([row + [0] * (CONTEXT - len(row)) for row in rows])
+    embedded = ours.backbone.token_embedding.weight[tokens].detach()
+    state = {
+        published_name(name): tensor
+        for name, tensor in ours.state_dict().items()
+        if "token_embedding" not in name
+    }
+    state |= {PREFIX: embedded[:, :1], SUFFIX: embedded[:, 1 + context :]}
+    return ReferencePEClip(state, tokens)
+
+
+def programs(backbone: str, dtype: str) -> dict[str, Callable[[], tuple[nn.Module, Program]]]:
+    """By name: what makes a model, and what computes logits from uint8 frames (B, T, 3, H, W)."""
+
+    def reference() -> tuple[nn.Module, Program]:
+        model = make_reference(backbone)
+        return model, lambda frames: model(frames.float() / 255)
+
+    def of_ours(backend: str, compiled: bool = False) -> tuple[nn.Module, Program]:
+        model = make_ours(backbone, backend)
+        function = torch.compile(model, dynamic=False) if compiled else model
+
+        def program(frames: Tensor) -> Tensor:
+            with torch.autocast(frames.device.type, torch.bfloat16, enabled=dtype == "bf16"):
+                return function(frames)
+
+        return model, program
+
+    return {
+        "reference": reference,
+        "plain PyTorch": functools.partial(of_ours, "reference"),
+        "torch.compile": functools.partial(of_ours, "reference", True),
+        "ours": functools.partial(of_ours, "auto"),
+    }
+
+
+def train_step(model: nn.Module, program: Program, labels: Tensor) -> Callable[[Tensor], object]:
+    """Forward, loss, backward and optimizer, as the published recipe has it."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for n, p in named if n.startswith("prompt") == prompts], "lr": rate}
+        for prompts, rate in ((False, LR_ADAPTERS), (True, LR_PROMPTS))
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    model.train()
+
+    def step(frames: Tensor) -> Tensor:
+        loss = F.cross_entropy(program(frames), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    return step
+
+
+def infer(model: nn.Module, program: Program) -> Callable[[Tensor], object]:
+    model.eval()
+    return torch.no_grad()(program)
+
+
+def image_size(backbone: str) -> int:
+    """Side of the frames, without weights."""
+    with torch.device("meta"):
+        return create_model(backbone=backbone, classes=CLASSES).image_size
+
+
+def make_frames(clips: int, size: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = (clips, FRAMES, 3, size, size)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=generator).to(device)
+
+
+def peak_memory(backbone: str, dtype: str, name: str, clips: int, device_name: str) -> float:
+    """Bytes that two train steps take at their highest, beyond model and interpreter."""
+    device = torch.device(device_name)
+    model, program = programs(backbone, dtype)[name]()
+    model.to(device)
+    frames = make_frames(clips, image_size(backbone), device)
+    step = train_step(model, program, torch.arange(clips, device=device) % len(CLASSES))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    before = _highest(device)
+    for _ in range(2):
+        step(frames)
+    return _highest(device) - before
+
+
+def _highest(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def check(logits: dict[str, Tensor], dtype: str) -> dict[str, float]:
+    """Largest difference of each program's logits from the reference's."""
+    true = logits["reference"]
+    found = {name: (given - true).abs().max().item() for name, given in logits.items()}
+    for name, error in found.items():
+        if not error <= NEAR[dtype]:
+            raise SystemExit(f"{name} gives other logits than the reference, by {error}")
+    return found
+
+
+def measure(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
+    device = torch.device(options.device)
+    frames = make_frames(clips, image_size(options.backbone), device)
+    labels = torch.arange(clips, device=device) % len(CLASSES)
+    rows = []
+    for what in options.what:
+        runs, errors = {}, {}
+        able = programs(options.backbone, options.dtype)
+        for name in options.programs:
+            model, program = able[name]()
+            model.to(device)
+            with torch.no_grad():
+                errors[name] = program(frames[:1]).float()
+            run = infer(model, program) if what == "inference" else train_step(
+                model, program, labels
+            )  # fmt: skip
+            runs[name] = functools.partial(run, frames)
+        differences = check(errors, options.dtype)
+        times = interleaved(runs, device, options.seconds)
+        for name, time in times.items():
+            rows.append({
+                "what": what, "clips": clips, "backbone": options.backbone, "program": name,
+                "dtype": "fp32" if name == "reference" else options.dtype, **time,
+                "clips_per_s": 1e3 * clips / time["median_ms"],
+                "logits_differ_by": differences[name],
+                "times_faster_than": {
+                    other: times[other]["median_ms"] / time["median_ms"]
+                    for other in times if other != name
+                },
+            })  # fmt: skip
+            print(line(rows[-1]), flush=True)
+    return rows
+
+
+def memory(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
+    rows = []
+    for name in options.programs:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            used = pool.submit(
+                peak_memory, options.backbone, options.dtype, name, clips, options.device
+            ).result()
+        rows.append({"what": "peak memory", "clips": clips, "program": name, "bytes": used})
+        print(f"peak memory of a train step  {clips:>3} clips  {name:<14}{used / 1e9:>8.2f} GB")
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['what']:<11}{row['clips']:>3} clips  {row['program']:<14}{row['dtype']}"
+        f"{row['median_ms']:>10.1f} ms{row['clips_per_s']:>9.2f} clips/s"
+        + "".join(f"  {ratio:.2f}x {other}" for other, ratio in row["times_faster_than"].items())
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backbone", default="ViT-B-16-quickgelu")
+    parser.add_argument("--dtype", default="bf16", choices=list(NEAR))
+    parser.add_argument("--clips", type=int, nargs="+", default=None)
+    parser.add_argument("--what", nargs="+", default=["inference", "train step"])
+    names = list(programs("", "bf16"))
+    parser.add_argument("--programs", nargs="+", default=names, choices=names)
+    parser.add_argument("--seconds", type=float, default=60.0, help="per size and kind of work")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    rows = []
+    for clips in options.clips or ([8, 32] if options.device == "cuda" else [2]):
+        rows += measure(options, clips)
+        rows += memory(options, clips)
+    print(write("pe_clip", torch.device(options.device), rows, options.output))
+
+
+if __name__ == "__main__":
+    main()
