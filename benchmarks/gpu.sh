@@ -21,6 +21,12 @@ arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capabili
 export PECLIP_FAST_CUDA_ARCHS="$arch"
 step build "$python" setup.py --quiet build_ext --inplace
 step tests "$python" -m pytest -q tests/ops tests/kernels -m "not slow"
+if "$python" -c 'import av, nvidia.dali'; then
+    step video "$python" -m pytest -q tests/data/test_dali_loader.py tests/data/test_dali_decoder.py
+    step data_loading "$python" -m benchmarks.data_loading --device cuda --output "$out"
+else
+    failed+=("video: needs av and nvidia-dali-cuda130")
+fi
 for tool in memcheck racecheck; do
     step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
         "$python" -m benchmarks.sanitize
@@ -28,6 +34,7 @@ done
 for operator in bottleneck_adapter temporal_adapter; do
     step "$operator" "$python" -m "benchmarks.$operator" --device cuda --output "$out"
 done
+step pe_clip "$python" -m benchmarks.pe_clip --device cuda --output "$out"
 
 printf '\n== summary (%d s)\n' "$SECONDS"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
