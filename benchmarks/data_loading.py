@@ -16,9 +16,11 @@ datasets are, and 224 x 224 or 1280 x 720 as video.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,15 +41,17 @@ from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import EXPRESSIONS
 from peclip_fast.errors import InputError
 
-FILES, FRAMES, IMAGE_SIZE, BATCH = 16, 64, 224, 8
-REPEATS = 4  # of each file in an epoch, so that its beginning and end weigh little
+FILES, FRAMES, IMAGE_SIZE, BATCH = 8, 64, 224, 8
+# Of each file in an epoch, so that its beginning and end weigh little.
+REPEATS = {"224": 4, "720p": 2}
+LARGEST = 256  # pixels, of a drawn face; larger ones are stretched
 Frames = NDArray[np.uint8]
 
 # Side of the drawn face, height and width; suffix, FFmpeg's encoder and its options. Key frames
 # come as the encoders' defaults have it, every 250 frames or less.
 SIZES = {"224": (224, (224, 224)), "720p": (720, (720, 1280))}
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "H.264": (".mp4", "libx264", {}),
+    "H.264": (".mp4", "libx264", {"preset": "veryfast"}),
     "VP9": (".webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
     "MJPEG": (".mkv", "mjpeg", {}),
 }
@@ -66,7 +70,11 @@ NEAR = 2.0  # grey levels, mean over a clip, by which two decoders may differ
 def drawn(number: int, side: int) -> Frames:
     rng = np.random.default_rng(number)
     units = list(EXPRESSIONS.values())[number % len(EXPRESSIONS)]
-    return draw_clip(Identity.numbered(number), one_expression(units, rng), FRAMES, side, rng)
+    phases, small = one_expression(units, rng), min(side, LARGEST)
+    frames = draw_clip(Identity.numbered(number), phases, FRAMES, small, rng)
+    if small == side:
+        return frames
+    return np.stack([np.asarray(Image.fromarray(f).resize((side, side))) for f in frames])
 
 
 def write_clip(kind: str, folder: Path, number: int) -> Path:
@@ -83,7 +91,7 @@ def write_clip(kind: str, folder: Path, number: int) -> Path:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = height, width
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.bit_rate = 50 * height * width
+        stream.bit_rate = 10 * height * width  # 0.5 Mbit/s at 224, 9 at 720p
         for frame in drawn(number, side):
             whole = np.pad(frame, ((0, 0), (beside, beside), (0, 0)), mode="reflect")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(whole, format="rgb24")))
@@ -178,23 +186,24 @@ def datasets(kind: str, records: list[ClipRecord], config: DataConfig) -> dict[s
 # --- Measuring -----------------------------------------------------------------------------------
 
 
-def epochs(dataset: ClipDataset, device: torch.device) -> Iterator[None]:
+def epochs(dataset: ClipDataset, device: torch.device) -> Generator[None, None, None]:
     """Each step reads every clip once; what an epoch draws is the same for all loaders."""
     loader = make_loader(dataset, BATCH, device=device)
-    epoch = 0
-    while True:
-        loader.set_epoch(epoch)
-        clips = sum(len(batch["label"]) for batch in loader)
-        assert clips == len(dataset), f"{clips} of {len(dataset)} clips"
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        epoch += 1
-        yield
+    try:
+        for epoch in itertools.count():
+            loader.set_epoch(epoch)
+            clips = sum(len(batch["label"]) for batch in loader)
+            assert clips == len(dataset), f"{clips} of {len(dataset)} clips"
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            yield
+    finally:
+        loader.close()
 
 
 def difference(ours: ClipDataset, other: ClipDataset) -> float:
     """Largest mean difference of a clip between two datasets' frames, in grey levels."""
-    clips = range(0, FILES, 5)
+    clips = range(0, FILES, 3)
     pairs = ((ours.load(i)["frames"].float(), other.load(i)["frames"].float()) for i in clips)
     return max((a - b).abs().mean().item() for a, b in pairs)
 
@@ -204,7 +213,7 @@ def measure(
 ) -> Iterable[dict[str, Any]]:
     folder.mkdir()
     paths = [write_clip(kind, folder, number) for number in range(FILES)]
-    records = [ClipRecord(path, 0) for path in paths * REPEATS]
+    records = [ClipRecord(path, 0) for path in paths * REPEATS.get(kind.split()[-1], 4)]
     size = sum(
         file.stat().st_size
         for path in paths
@@ -222,15 +231,16 @@ def measure(
     if find_spec("nvidia.dali"):
         able["dali"] = ClipDataset(records, replace(config, decoder="dali"), IMAGE_SIZE, True)
     runs = {}
-    for name, dataset in able.items():
-        steps = epochs(dataset, device)
-        try:
-            next(steps)
-        except InputError as error:
-            yield {"files": kind, "loader": name, "not_run": str(error)}
-            continue
-        runs[name] = functools.partial(next, steps)
-    times = interleaved(runs, torch.device("cpu"), seconds)
+    with contextlib.ExitStack() as stack:
+        for name, dataset in able.items():
+            steps = stack.enter_context(contextlib.closing(epochs(dataset, device)))
+            try:
+                next(steps)
+            except InputError as error:
+                yield {"files": kind, "loader": name, "not_run": str(error)}
+                continue
+            runs[name] = functools.partial(next, steps)
+        times = interleaved(runs, torch.device("cpu"), seconds)
     for name, time in times.items():
         yield {
             "files": kind,
