@@ -7,6 +7,7 @@ Settings, from the environment:
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -74,6 +75,21 @@ def find_tool(name: str) -> str:
     return tool
 
 
+def version_of(tool: str) -> str:
+    """What a compiler says of itself; nothing where there is none, as CMake will say."""
+    if shutil.which(tool) is None:
+        return ""
+    return subprocess.run([tool, "--version"], capture_output=True, text=True).stdout
+
+
+def digest_of_sources() -> str:
+    """Of all that the module is compiled from."""
+    digest = hashlib.sha256()
+    for path in [ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").iterdir())]:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def run(command: list[str], environment: dict[str, str]) -> None:
     if subprocess.run(command, env=environment).returncode != 0:
         raise SystemExit(f"error: building peclip_fast._C failed, see above; it ran: {command}")
@@ -101,6 +117,28 @@ class CMakeBuild(build_ext):
             # The nvcc of the build requirements does not look for cudart in its own lib folder.
             libraries = [str(nvcc.resolve().parents[1] / "lib"), environment.get("LIBRARY_PATH")]
             environment["LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+        module = build / "lib" / target.name
+        tools = {"CMAKE_MAKE_PROGRAM", "CMAKE_CUDA_COMPILER", "pybind11_DIR", "Python_EXECUTABLE"}
+        made_from = {
+            **{name: value for name, value in settings.items() if name not in tools},
+            "sources": digest_of_sources(),
+            "pybind11": pybind11.__version__,
+            "python": sys.version,
+            "c++": version_of(environment.get("CXX", "c++")),
+            "nvcc": version_of(settings["CMAKE_CUDA_COMPILER"]) if cuda_wanted() else None,
+            "flags": [environment.get(name) for name in ("CXXFLAGS", "CUDAFLAGS", "LDFLAGS")],
+        }
+        # `pip install .` has other paths of the same tools each time, by which CMake would make
+        # everything anew; a module that the same would come out of is taken as it is.
+        record_made = build / "made_from.json"
+        if not (module.is_file() and _read(record_made) == json.dumps(made_from)):
+            record_made.unlink(missing_ok=True)
+            self._build(build, settings, environment)
+            record_made.write_text(json.dumps(made_from))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(module, target)
+
+    def _build(self, build: Path, settings: dict[str, str], environment: dict[str, str]) -> None:
         cmake = find_tool("cmake")
         command = [cmake, "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
         command += [f"-D{name}={value}" for name, value in settings.items()]
@@ -108,13 +146,15 @@ class CMakeBuild(build_ext):
         # used again only with the same tools and settings.
         record = build / "settings.json"
         text = json.dumps(command, indent=1)
-        if not record.is_file() or record.read_text() != text:
+        if _read(record) != text:
             command.append("--fresh")
         run(command, environment)
         record.write_text(text)
         run([cmake, "--build", str(build)], environment)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(build / "lib" / target.name, target)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
 
 
 setup(ext_modules=[Extension("peclip_fast._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

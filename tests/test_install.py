@@ -104,3 +104,11 @@ def test_builds_without_cuda(tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     assert not module.cuda
     assert module.cuda_architectures == ()
+
+    again = (*arguments[:-1], str(tmp_path / "again"))
+    done = _setup(*again, PECLIP_FAST_CUDA="0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Building CXX" not in done.stdout
+    assert (tmp_path / "again" / "peclip_fast" / library.name).read_bytes() == library.read_bytes()
+    done = _setup(*again, PECLIP_FAST_CUDA="0", CXXFLAGS="-DOTHER")
+    assert "Building CXX" in done.stdout
