@@ -23,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
+FLAGS = ("CC", "CXX", "CXXFLAGS", "CUDAFLAGS", "LDFLAGS")  # of the environment, that CMake takes
 
 
 def cuda_wanted() -> bool:
@@ -126,7 +127,7 @@ class CMakeBuild(build_ext):
             "python": sys.version,
             "c++": version_of(environment.get("CXX", "c++")),
             "nvcc": version_of(settings["CMAKE_CUDA_COMPILER"]) if cuda_wanted() else None,
-            "flags": [environment.get(name) for name in ("CXXFLAGS", "CUDAFLAGS", "LDFLAGS")],
+            "flags": [environment.get(name) for name in FLAGS],
         }
         # `pip install .` has other paths of the same tools each time, by which CMake would make
         # everything anew; a module that the same would come out of is taken as it is.
@@ -145,7 +146,7 @@ class CMakeBuild(build_ext):
         # An isolated build leaves paths of tools that are gone in CMake's cache: a build folder is
         # used again only with the same tools and settings.
         record = build / "settings.json"
-        text = json.dumps(command, indent=1)
+        text = json.dumps([*command, *(environment.get(name) for name in FLAGS)], indent=1)
         if _read(record) != text:
             command.append("--fresh")
         run(command, environment)
