@@ -13,9 +13,14 @@ def shapes(clips: int, hidden: int) -> list[tuple[int, ...]]:
     return [wide, wide, (hidden, WIDTH), (hidden,), (WIDTH, hidden), (WIDTH,)]
 
 
+def flops(clips: int, hidden: int) -> int:
+    """The two D-wide products."""
+    return clips * FRAMES * TOKENS * 2 * (2 * WIDTH * hidden)
+
+
 def function(x: Tensor, residual: Tensor, *weights: Tensor, backend: str) -> Tensor:
     return ops.bottleneck_adapter(x, *weights, residual, backend=backend)
 
 
 if __name__ == "__main__":
-    main(Operator("bottleneck_adapter", shapes, function))
+    main(Operator("bottleneck_adapter", shapes, function, flops))

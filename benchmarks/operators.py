@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.record import RESULTS, captured, copy_bandwidth, interleaved, write
+from benchmarks.record import RESULTS, captured, copy_bandwidth, interleaved, matrix_rate, write
 from peclip_fast.errors import InputError
 from peclip_fast.ops.backends import BACKENDS
 
@@ -44,6 +44,8 @@ class Operator:
     """Of x, the residual and the weights, for a number of clips and h."""
     function: Callable[..., Tensor]
     """The operator on x, residual, *weights, and backend."""
+    flops: Callable[[int, int], int]
+    """Of the products of one forward pass, for a number of clips and h."""
     opponents: dict[str, Callable[[list[Tensor]], Contender]] = field(default_factory=dict)
     """What else a user would write, made with copies of the weights."""
 
@@ -133,6 +135,11 @@ def floor(direction: str, x: Tensor, weights: list[Tensor]) -> int:
     return forward if direction == "forward" else forward + 3 * wide + 2 * thin  # x and dy, dx
 
 
+def work(op: Operator, direction: str, clips: int, hidden: int) -> int:
+    """FLOP of the products: backward has two for each of the forward pass."""
+    return op.flops(clips, hidden) * (1 if direction == "forward" else 3)
+
+
 def measure(
     op: Operator, clips: int, hidden: int, dtype: str, device: torch.device, seconds: float
 ) -> list[dict[str, Any]]:
@@ -168,6 +175,7 @@ def measure(
                     for other in opponents
                     if other != name
                 },
+                "flops": work(op, direction, clips, hidden),
                 "floor_bytes": moved,
                 "floor_bytes_per_s": 1e3 * moved / time["median_ms"],
                 "error_over_eagers": checked[name],
@@ -186,7 +194,11 @@ def main(op: Operator) -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     copied = copy_bandwidth(device)
-    print(f"{op.name} on {device}: copies {copied / 1e9:.0f} GB/s")
+    rates = {name: matrix_rate(device, dtype) for name, dtype in DTYPES.items()}
+    print(
+        f"{op.name} on {device}: copies {copied / 1e9:.0f} GB/s, multiplies "
+        + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in rates.items())
+    )
     rows = []
     for clips in options.clips or ([8, 32] if device.type == "cuda" else [2]):
         for hidden in options.hidden:
@@ -197,7 +209,7 @@ def main(op: Operator) -> None:
                         row["floor_over_copy"] = row["floor_bytes_per_s"] / copied
                     print(line(row), flush=True)
                 rows += found
-    facts = {"copy_bytes_per_s": copied}
+    facts = {"copy_bytes_per_s": copied, "matrix_flops_per_s": rates}
     print(write(op.name, device, rows, options.output, **facts))
 
 

@@ -80,6 +80,15 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * source.nbytes / (1e-3 * times["copy"]["median_ms"])
 
 
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP a second of the product of two square matrices, large enough for every unit."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    times = interleaved({"product": lambda: torch.mm(left, right, out=product)}, device, 1.0)
+    return 2 * size**3 / (1e-3 * times["product"]["median_ms"])
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
     """Device, driver, versions, commit and date."""
     facts: dict[str, Any] = {
