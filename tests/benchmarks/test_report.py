@@ -1,0 +1,403 @@
+"""The report: what the results give, and that --check sees everything that is otherwise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import drawings, plots, report, tables
+from benchmarks.claims import claims
+from benchmarks.results_files import read_results
+
+FACTS = {
+    "date": "2026-11-22", "commit": "abc1234", "device": "Some(R) Processor", "cores": 2,
+    "threads": 2, "torch": "2.15.0",
+}  # fmt: skip
+README = """\
+# A page
+
+It is 2.50 times as fast, and 0.40 times as fast; a clip takes 400 ms, at 5.00 clips/s.
+
+<!-- results: pe_clip-cpu -->
+<!-- end -->
+
+<!-- plot: pe_clip-cpu -->
+<!-- end -->
+
+<!-- not checked: predictions -->
+It may be 99 times as fast.
+<!-- end -->
+"""
+PE_CLIP_LINES = """\
+|  | program | times as fast as reference | ms | clips/s | peak memory, GB |
+| --- | --- | --: | --: | --: | --: |
+| inference | reference, fp32 |  | 1000 | 2.00 |  |
+| inference | ours, bf16 | 2.50 | 400 | 5.00 |  |
+| train step | reference, fp32 |  | 3000 | 0.67 | 9.00 |
+| train step | ours, bf16 | 2.50 | 1200 | 1.67 | 3.20 |
+
+*ViT-B-16, 2 clips; Some Processor, 2 cores, torch 2.15.0, 2026-11-22, commit abc1234; \
+[results](benchmarks/results/pe_clip-cpu.json).*
+"""
+
+
+def pe_clip_rows() -> list[dict[str, Any]]:
+    rows = []
+    for what, times in {"inference": (1000.0, 400.0), "train step": (3000.0, 1200.0)}.items():
+        for program, ms, other, ratio in (
+            ("reference", times[0], "ours", 0.4), ("ours", times[1], "reference", 2.5),
+        ):  # fmt: skip
+            rows.append({
+                "what": what, "clips": 2, "backbone": "ViT-B-16", "program": program, "runs": 7,
+                "dtype": "fp32" if program == "reference" else "bf16", "median_ms": ms,
+                "clips_per_s": 2000 / ms, "times_faster_than": {other: ratio},
+            })  # fmt: skip
+    for program, used in (("reference", 9e9), ("ours", 3.2e9)):
+        rows.append({"what": "peak memory", "clips": 2, "program": program, "bytes": used})
+    return rows
+
+
+def operator_rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"clips": 2, "hidden": 48, "dtype": "bf16", "contender": "cuda", "not_run": "no GPU"}
+    ]
+    for direction, flops in (("forward", 4_000_000), ("forward and backward", 12_000_000)):
+        for contender, ms, ratios in (
+            ("eager", 2.0, {"torch.compile": 0.75}), ("torch.compile", 1.5, {"eager": 4 / 3}),
+            ("cpu", 1.0, {"eager": 2.0, "torch.compile": 1.5}),
+        ):  # fmt: skip
+            rows.append({
+                "clips": 2, "hidden": 48, "dtype": "bf16", "contender": contender,
+                "direction": direction, "median_ms": ms, "times_faster_than": ratios,
+                "flops": flops, "floor_bytes": 100_000,
+            })  # fmt: skip
+    return rows
+
+
+ROOFS = {"copy_bytes_per_s": 10e9, "matrix_flops_per_s": {"bf16": 100e9}}
+
+
+def write_results(root: Path, name: str, rows: list[dict[str, Any]], **facts: Any) -> Path:
+    path = root / "benchmarks" / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    benchmark = name.rpartition("-")[0]
+    path.write_text(json.dumps({"benchmark": benchmark, **FACTS, **facts, "rows": rows}))
+    return path
+
+
+def write_page(root: Path) -> Path:
+    (root / "docs").mkdir()
+    (root / "README.md").write_text(README)
+    write_results(root, "pe_clip-cpu", pe_clip_rows())
+    return root
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A checkout with one page and one results file, for which the report was not run yet."""
+    return write_page(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_page(tmp_path_factory.mktemp("page"))
+    assert report.main([], root) == 0
+    return root
+
+
+@pytest.fixture
+def written(drawn_once: Path, tmp_path: Path) -> Path:
+    """The same, for which it was run."""
+    return shutil.copytree(drawn_once, tmp_path / "copy")
+
+
+@pytest.fixture
+def complaints(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], list[str]]:
+    """What --check says."""
+
+    def run(root: Path) -> list[str]:
+        capsys.readouterr()
+        code = report.main(["--check"], root)
+        lines = capsys.readouterr().err.splitlines()
+        assert code == (1 if lines else 0)
+        return lines
+
+    return run
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_page_is_written_and_then_holds(
+    written: Path, complaints: Callable[[Path], list[str]]
+) -> None:
+    text = (written / "README.md").read_text()
+    assert f"<!-- results: pe_clip-cpu -->\n{PE_CLIP_LINES}<!-- end -->\n" in text
+    assert "](docs/plots/pe_clip-cpu.png)\n<!-- end -->\n" in text
+    assert complaints(written) == []
+
+
+def test_writing_again_changes_nothing(written: Path) -> None:
+    before = contents(written)
+    assert report.main([], written) == 0
+    assert contents(written) == before
+
+
+def test_check_writes_nothing(page: Path, complaints: Callable[[Path], list[str]]) -> None:
+    before = contents(page)
+    assert complaints(page)
+    assert contents(page) == before
+
+
+def test_a_changed_digit_in_a_block(written: Path, complaints: Callable[[Path], list[str]]) -> None:
+    change(written / "README.md", "| ours, bf16 | 2.50 | 400 |", "| ours, bf16 | 2.51 | 400 |")
+    assert complaints(written) == [
+        "README.md:9: expected '| inference | ours, bf16 | 2.50 | 400 | 5.00 |  |' "
+        "(run python -m benchmarks.report)"
+    ]
+
+
+def test_a_changed_ratio_in_prose(written: Path, complaints: Callable[[Path], list[str]]) -> None:
+    change(written / "README.md", "It is 2.50 times", "It is 2.60 times")
+    [line] = complaints(written)
+    assert line.startswith("README.md:3: '2.60 times': expected it in a file in benchmarks/results")
+
+
+def test_prose_of_other_documents_is_read(
+    written: Path, complaints: Callable[[Path], list[str]]
+) -> None:
+    (written / "docs" / "more.md").write_text("# More\n\nA clip takes\n12.3 ms.\n")
+    [line] = complaints(written)
+    assert line.startswith("docs/more.md:4: '12.3 ms': expected it")
+
+
+def test_links_are_as_seen_from_the_document(written: Path) -> None:
+    path = written / "docs" / "more.md"
+    path.write_text(README)
+    assert report.main([], written) == 0
+    assert "[results](../benchmarks/results/pe_clip-cpu.json)" in path.read_text()
+    assert "](plots/pe_clip-cpu.png)" in path.read_text()
+
+
+def test_a_stale_plot(written: Path, complaints: Callable[[Path], list[str]]) -> None:
+    rows = pe_clip_rows()
+    rows[0]["runs"] = 8  # which no table shows
+    write_results(written, "pe_clip-cpu", rows)
+    expected = "1: expected a plot of the present results of pe_clip-cpu"
+    assert complaints(written) == [
+        f"docs/plots/pe_clip-cpu.{suffix}:{expected} (run python -m benchmarks.report)"
+        for suffix in ("png", "svg")
+    ]
+    assert report.main([], written) == 0
+    assert complaints(written) == []
+
+
+def test_a_missing_and_a_broken_plot(
+    written: Path, complaints: Callable[[Path], list[str]]
+) -> None:
+    (written / "docs" / "plots" / "pe_clip-cpu.svg").unlink()
+    (written / "docs" / "plots" / "pe_clip-cpu.png").write_bytes(b"no picture")
+    png, svg = complaints(written)
+    assert "pe_clip-cpu.png:1: expected a plot of the present results" in png
+    assert "pe_clip-cpu.svg:1: expected this plot, and it is missing" in svg
+
+
+def test_layout_of_a_results_file_does_not_matter(
+    written: Path, complaints: Callable[[Path], list[str]]
+) -> None:
+    path = written / "benchmarks" / "results" / "pe_clip-cpu.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=3))
+    assert complaints(written) == []
+
+
+def test_absent_results(written: Path, complaints: Callable[[Path], list[str]]) -> None:
+    (written / "benchmarks" / "results" / "pe_clip-cpu.json").unlink()
+    change(written / "README.md", README.splitlines()[2], "No figures.")
+    assert any("expected no such plot" in line for line in complaints(written))
+    assert report.main([], written) == 0
+    text = (written / "README.md").read_text()
+    assert (
+        "<!-- results: pe_clip-cpu -->\nNot measured on a CPU yet: `python -m benchmarks.pe_clip` "
+        "writes `benchmarks/results/pe_clip-cpu.json`.\n<!-- end -->\n" in text
+    )
+    assert "The plot `pe_clip-cpu` is not drawn yet" in text
+    assert list((written / "docs" / "plots").iterdir()) == []
+    assert complaints(written) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"median_ms"', '"mean_ms"', "no key 'median_ms'"),
+        ('"commit"', '"comment"', "no key 'commit'"),
+        ('"rows"', '"lines"', "no key 'rows'"),
+        ('{"benchmark"', '{{"benchmark"', "not JSON: Expecting property name"),
+    ],
+)
+def test_broken_results(
+    written: Path, capsys: pytest.CaptureFixture[str],
+    arguments: list[str], old: str, new: str, expected: str,
+) -> None:  # fmt: skip
+    path = written / "benchmarks" / "results" / "pe_clip-cpu.json"
+    path.write_text(path.read_text().replace(old, new))
+    before = contents(written)
+    assert report.main(arguments, written) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"benchmarks/results/pe_clip-cpu.json: {expected}")
+    assert contents(written) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<!-- results: pe_clip-cpu -->\n", "1: expected <!-- end --> after 'pe_clip-cpu'"),
+        ("\n<!-- end -->\n", "2: expected a region before <!-- end -->"),
+        (
+            "<!-- results: pe_clip-cpu -->\n<!-- plot: pe_clip-cpu -->\n<!-- end -->\n",
+            "2: expected <!-- end --> before another region",
+        ),
+        (
+            "\n<!-- results: pe_clap-cpu -->\n<!-- end -->\n",
+            "2: expected the name of results with a table, not 'pe_clap-cpu'",
+        ),
+        (
+            "<!-- plot: pe_clip-tpu -->\n<!-- end -->\n",
+            "1: expected the name of a plot, not 'pe_clip-tpu'",
+        ),
+    ],
+)
+def test_wrong_markers(
+    written: Path, complaints: Callable[[Path], list[str]], text: str, expected: str
+) -> None:
+    (written / "docs" / "more.md").write_text(text)
+    assert complaints(written) == [f"docs/more.md:{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("is 1.9x faster", [("ratio", "1.9")]),
+        ("is 1.9× faster", [("ratio", "1.9")]),
+        ("is\n1,200\ntimes as fast", [("ratio", "1200")]),
+        ("three times as fast", [("ratio", "3")]),
+        ("2.0 times slower", [("slower", "2.0")]),
+        ("12 ms, 3 µs, 4.5 clips/s, 60 frames/s, 70/s", [
+            ("ms", "12"), ("µs", "3"), ("clips/s", "4.5"), ("frames/s", "60"), ("frames/s", "70"),
+        ]),
+        ("640x360 at 16 x 199 x 768, 4.3 TB/s, torch 2.15, 80 seconds, three times a day", []),
+        ("`9 ms` and\n```\n8 ms\n```\n", []),
+    ],
+)  # fmt: skip
+def test_claims(text: str, found: list[tuple[str, str]]) -> None:
+    assert [(claim.kind, claim.number) for claim in claims(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("2.5x", True), ("3 times", False), ("2 times", True), ("2.4x", False),
+        ("2.50 times slower", True), ("2.51 times slower", False),
+        ("400 ms", True), ("400.1 ms", False), ("400000 µs", True), ("0.67 clips/s", True),
+        ("5 frames/s", False),
+    ],
+)  # fmt: skip
+def test_a_claim_holds_where_a_file_rounds_to_it(
+    written: Path, complaints: Callable[[Path], list[str]], text: str, holds: bool
+) -> None:
+    (written / "docs" / "more.md").write_text(f"It is {text}.\n")
+    assert (complaints(written) == []) is holds
+
+
+def test_operator_table(tmp_path: Path) -> None:
+    write_results(tmp_path, "temporal_adapter-cpu", operator_rows())
+    results = read_results(tmp_path)["temporal_adapter-cpu"]
+    head, _, *lines = tables.operator(results).lines
+    assert head == (
+        "| forward: eager | forward: torch.compile | both ways: eager | both ways: torch.compile "
+        "| forward: ms | both ways: ms |"
+    )
+    assert lines == ["| 2.00 | 1.50 | 2.00 | 1.50 | 1.00 | 1.00 |"]
+    assert tables.operator(results).note == "backend cpu, 2 clips, h = 48, bf16"
+
+
+def test_data_loading_table(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"files": "VP9", "loader": "ours", "frames_per_s": 383.5, "ours_is_times_faster": 1.0},
+        {"files": "VP9", "loader": "PIL", "frames_per_s": 200.0, "ours_is_times_faster": 1.9155},
+        {"files": "VP9", "loader": "dali", "not_run": "no"},
+        {"files": "MJPEG", "loader": "ours", "frames_per_s": 758.7, "ours_is_times_faster": 1.0},
+    ]
+    write_results(tmp_path, "data_loading-cpu", rows)
+    assert tables.data_loading(read_results(tmp_path)["data_loading-cpu"]).lines[2:] == [
+        "| VP9 | 1.92 | doesn't take it | 384 |",
+        "| MJPEG |  |  | 759 |",
+    ]
+
+
+def test_bars_are_the_results(page: Path) -> None:
+    figure = drawings.speeds([read_results(page)["pe_clip-cpu"]])
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights == [[2.0, 5.0], [2000 / 3000, 2000 / 1200]]
+    assert "Some Processor, 2 cores, 2026-11-22" in figure.get_suptitle()
+
+
+def test_the_roofline_waits_for_the_roofs(tmp_path: Path) -> None:
+    write_results(tmp_path, "temporal_adapter-cpu", operator_rows(), copy_bytes_per_s=10e9)
+    assert plots.pictures(read_results(tmp_path)) == {}
+    write_results(tmp_path, "bottleneck_adapter-cpu", operator_rows(), **ROOFS)
+    picture = plots.pictures(read_results(tmp_path))["roofline-cpu"]
+    assert [source.name for source in picture.sources] == ["bottleneck_adapter-cpu"]
+
+
+def test_points_and_roof_of_the_roofline(tmp_path: Path) -> None:
+    write_results(tmp_path, "temporal_adapter-cpu", operator_rows(), **ROOFS)
+    figure = drawings.roofline([read_results(tmp_path)["temporal_adapter-cpu"]])
+    [axes] = figure.axes
+    *points, roof = [[tuple(point) for point in line.get_xydata()] for line in axes.lines]
+    forward = [(40.0, 2.0), (40.0, 4e6 / 1.5e6), (40.0, 4.0)]  # FLOP a byte, GFLOP/s
+    assert [point for [point] in points[:3]] == [pytest.approx(point) for point in forward]
+    assert points[5][0] == pytest.approx((120.0, 12.0))
+    assert roof[1] == pytest.approx((10.0, 100.0))  # where 10 GB/s meet 100 GFLOP/s
+
+
+def test_scaling_and_loss_curves_are_drawn(
+    tmp_path: Path, complaints: Callable[[Path], list[str]]
+) -> None:
+    kind = {"varied": "frames", "what": "inference", "program": "ours"}
+    rows = [{**kind, "frames": n, "clips": 1, "median_ms": 10.0 * n} for n in (4, 8)]
+    exponents = [{**kind, "against": "frames", "exponent": 1.0}]
+    write_results(tmp_path, "scaling-cpu", rows, exponents=exponents)
+    losses = [
+        {"program": program, "seed": seed, "step": step, "loss": loss + seed - step / 10}
+        for program, loss in (("reference", 2.0), ("ours", 3.0))
+        for seed in (0, 1)
+        for step in (0, 1)
+    ]
+    write_results(tmp_path, "loss_curves-cpu", losses, difference_of_means=0.25, seed_spread=0.125)
+    markers = ("results: scaling", "plot: scaling", "results: loss_curves", "plot: loss_curves")
+    text = "".join(f"<!-- {marker}-cpu -->\n<!-- end -->\n" for marker in markers)
+    (tmp_path / "README.md").write_text(text)
+    assert report.main([], tmp_path) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "| inference | ours | 1.00 |" in text
+    assert "| reference | 2 | 2.400 |\n| ours | 2 | 3.400 |" in text
+    assert "*the means differ by 0.25, seeds of one program by 0.12;" in text
+    assert complaints(tmp_path) == []
+    results = read_results(tmp_path)
+    [axes] = drawings.scaling([results["scaling-cpu"]]).axes
+    assert list(axes.lines[0].get_ydata()) == [40.0, 80.0]
+    [axes] = drawings.loss_curves([results["loss_curves-cpu"]]).axes
+    assert list(axes.lines[5].get_ydata()) == pytest.approx([3.5, 3.4])
