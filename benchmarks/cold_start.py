@@ -1,0 +1,165 @@
+"""``python -m benchmarks.cold_start``: from a command to its first answer, in fresh processes.
+
+All times are of whole processes, Python's own start included, in turns; the first runs of each only
+bring the files into memory. Ours stands beside its floor, which is the libraries alone, and beside
+the reference implementation:
+
+- import: torch, open_clip, ours.
+- create the model: from files with the same weights. open_clip makes the frozen model alone.
+- first inference: the same, and the probabilities' logits of one clip, checked to be equal first.
+- predict --help: what the command line takes before it reads anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+
+from benchmarks import pe_clip
+from benchmarks.record import RESULTS, interleaved, write
+from peclip_fast import create_model
+
+ROOT = Path(__file__).parents[1]
+Commands = dict[str, dict[str, list[str]]]
+
+CREATE = {
+    "open_clip": "import open_clip\nopen_clip.create_model({name!r}, pretrained={weights!r})",
+    "reference": """
+import torch
+from benchmarks.reference.model import ReferencePEClip
+saved = torch.load({reference!r}, weights_only=True)
+model = ReferencePEClip(saved["state"], saved["tokens"])
+""",
+    "ours": "import peclip_fast\nmodel = peclip_fast.from_pretrained({ours!r})",
+}
+# frames / 255 is what the reference takes; ours takes the bytes.
+INFER = """
+import torch
+frames = torch.load({frames!r}, weights_only=True).to({device!r})
+with torch.no_grad():
+    print(model.to({device!r}).eval()({scaled}).tolist())
+"""
+
+
+def save_models(backbone: str, device: str, folder: Path) -> dict[str, str]:
+    """Writes both programs' files with the same weights, and a clip; gives the snippets' values."""
+    files = {name: str(folder / name) for name in ("weights", "reference", "ours", "frames")}
+    given = pe_clip.make_ours(backbone, "auto")
+    torch.save(given.backbone.state_dict(), files["weights"])
+    pretrained = files["weights"] if backbone in open_clip.list_models() else None
+    ours = create_model(backbone=backbone, pretrained=pretrained, classes=pe_clip.CLASSES)
+    ours.load_trained_state(given.trained_state())
+    ours.save_pretrained(files["ours"])
+    reference = pe_clip.make_reference(backbone)
+    ends = F.one_hot(reference.ends, pe_clip.CONTEXT)  # all that it takes from the tokens
+    torch.save({"state": reference.state_dict(), "tokens": ends}, files["reference"])
+    frames = pe_clip.make_frames(1, ours.image_size, torch.device("cpu"))
+    torch.save(frames, files["frames"])
+    return files | {"name": backbone, "device": device}
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def import_commands() -> dict[str, list[str]]:
+    return {
+        "Python alone": python("pass"),
+        "torch": python("import torch"),
+        "torch and open_clip": python("import torch, open_clip"),
+        "ours": python("import peclip_fast"),
+    }
+
+
+def help_commands() -> dict[str, list[str]]:
+    return {"ours": [sys.executable, "-m", "peclip_fast.predict", "--help"]}
+
+
+def create_commands(files: dict[str, str]) -> dict[str, list[str]]:
+    """Without open_clip alone for a backbone that it has no name for."""
+    known = files["name"] in open_clip.list_models()
+    return {
+        program: python(code.format(**files))
+        for program, code in CREATE.items()
+        if known or program != "open_clip"
+    }
+
+
+def infer_commands(files: dict[str, str]) -> dict[str, list[str]]:
+    scaled = {"reference": "frames.float() / 255", "ours": "frames"}
+    return {
+        program: python((CREATE[program] + INFER).format(**files, scaled=frames))
+        for program, frames in scaled.items()
+    }
+
+
+def run(command: Sequence[str]) -> str:
+    """What a fresh process prints."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{command[-1]}\n{done.stderr}")
+    return done.stdout
+
+
+def check(commands: dict[str, list[str]]) -> None:
+    """SystemExit unless both programs print the same logits."""
+    logits = {name: torch.tensor(json.loads(run(command))) for name, command in commands.items()}
+    pe_clip.check(logits, "fp32")
+
+
+def measure(what: str, commands: dict[str, list[str]], seconds: float) -> list[dict[str, Any]]:
+    runs = {name: functools.partial(run, command) for name, command in commands.items()}
+    times = interleaved(runs, torch.device("cpu"), seconds)
+    rows = [
+        {"what": what, "program": name, **time}
+        | {
+            "times_faster_than": {
+                other: times[other]["median_ms"] / time["median_ms"]
+                for other in times
+                if other != name
+            }
+        }
+        for name, time in times.items()
+    ]
+    for row in rows:
+        print(f"{row['what']:<17}{row['program']:<21}{row['median_ms']:>8.0f} ms", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backbone", default="ViT-B-16-quickgelu")
+    kinds = ["import", "create the model", "first inference", "predict --help"]
+    parser.add_argument("--what", nargs="+", default=kinds, choices=kinds)
+    parser.add_argument("--seconds", type=float, default=60.0, help="per kind of work")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        commands: Commands = {"import": import_commands(), "predict --help": help_commands()}
+        if {"create the model", "first inference"} & set(options.what):
+            files = save_models(options.backbone, options.device, Path(folder))
+            commands["create the model"] = create_commands(files)
+            commands["first inference"] = infer_commands(files)
+        if "first inference" in options.what:
+            check(commands["first inference"])
+        for what in options.what:
+            rows += measure(what, commands[what], options.seconds)
+    facts = {"backbone": options.backbone}
+    print(write("cold_start", torch.device(options.device), rows, options.output, **facts))
+
+
+if __name__ == "__main__":
+    main()
