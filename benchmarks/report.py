@@ -96,10 +96,10 @@ def rewrite(root: Path) -> None:
     texts = {path: path.read_text() for path in documents(root)}
     for path, text in texts.items():
         texts[path] = rewritten(path.relative_to(root), text, results)
+    plots.write(root, results)  # first: it may find that a key is missing
     for path, text in texts.items():
         if path.read_text() != text:
             path.write_text(text)
-    plots.write(root, results)
 
 
 def problems(root: Path) -> Iterator[str]:

@@ -32,7 +32,10 @@ class Results(NamedTuple):
 
     @property
     def rows(self) -> list[Record]:
-        return list(self.content["rows"])
+        rows = self.content["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, Record) for row in rows):
+            raise ResultsError(f"{file_of(self.name)}: 'rows' is not a list of objects")
+        return rows
 
     @property
     def device(self) -> str:
