@@ -112,22 +112,22 @@ def _log_axes(axes: Axes) -> None:
 def loss_curves(sources: Sequence[Results]) -> Figure:
     """A thin line for each seed, a thick one for the mean of a program's seeds."""
     [results] = sources
-    figure, panels = _figure(results, "Loss of the same training in both programs", 1, 1, 3.6)
+    figure, panels = _figure(results, "Training loss, running mean of an epoch", 1, 1, 3.6)
     axes, rows = panels[0][0], results.rows
     programs = distinct(rows, "program")
     for program in programs:
+        colour = _colour(program, programs)
         losses: dict[int, dict[int, float]] = {}
         for row in rows:
             if row["program"] == program:
                 losses.setdefault(row["seed"], {})[row["step"]] = row["loss"]
         for one in losses.values():
-            axes.plot(
-                list(one), list(one.values()), color=_colour(program, programs), lw=0.6, alpha=0.45
-            )
+            axes.plot(list(one), list(one.values()), color=colour, lw=0.6, alpha=0.5)
         steps = sorted(set.intersection(*(set(one) for one in losses.values())))
         mean = [np.mean([one[step] for one in losses.values()]) for step in steps]
         label = f"{program}, mean of {len(losses)} seeds"
-        axes.plot(steps, mean, color=_colour(program, programs), lw=2, label=label)
+        dashes = "--" if program == OURS else "-"  # where they meet, both are seen
+        axes.plot(steps, mean, dashes, color=colour, lw=2, label=label)
     axes.set(xlabel="training step", ylabel="loss (nats)", ylim=(0, None))
     axes.grid()
     axes.legend()

@@ -50,7 +50,8 @@ def provenance(results: Results, link: str, note: str) -> str:
     if threads != cores and not driver:
         where.append(_count(threads, "thread"))
     where += [f"torch {content['torch']}", content["date"], f"commit {content['commit']}"]
-    return f"*{note + '; ' if note else ''}{', '.join(where)}; [results]({link}).*"
+    said = f"{note[0].upper()}{note[1:]}; " if note else ""
+    return f"*{said}{', '.join(where)}; [results]({link}).*"
 
 
 def _count(number: int, noun: str) -> str:
@@ -209,7 +210,10 @@ def loss_curves(results: Results) -> Table:
         lines.append([name, str(len(ends)), f"{sum(ends) / max(len(ends), 1):.3f}"])
     difference, spread = (results.content[key] for key in ("difference_of_means", "seed_spread"))
     head = ["program", "seeds", f"mean loss at step {last}"]
-    note = f"the means differ by {difference:.2g}, seeds of one program by {spread:.2g}"
+    note = (
+        f"over the last quarter the means differ by {difference:.2g}, and the standard deviation "
+        f"of plain PyTorch's seeds is {spread:.2g}"
+    )
     return Table(markdown(head, lines, 1), note)
 
 

@@ -435,7 +435,8 @@ def test_scaling_and_loss_curves_are_drawn(
     text = (tmp_path / "README.md").read_text()
     assert "| inference | ours | 1.00 |" in text
     assert "| reference | 2 | 2.400 |\n| ours | 2 | 3.400 |" in text
-    assert "*the means differ by 0.25, seeds of one program by 0.12;" in text
+    assert "the means differ by 0.25, and the standard deviation of plain PyTorch" in text
+    assert "seeds is 0.12; Some Processor" in text
     assert complaints(tmp_path) == []
     results = read_results(tmp_path)
     [axes] = drawings.scaling([results["scaling-cpu"]]).axes
