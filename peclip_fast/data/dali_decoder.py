@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,10 @@ from peclip_fast.data.config import AugmentConfig
 from peclip_fast.data.dali_pipeline import ClipPipeline, DecodeError
 from peclip_fast.data.dataset import BadClip
 from peclip_fast.data.encoded_clip import EncodedClip
+
+# Images that DALI gets at a time. With 32 or more, on however many threads, a damaged one can end
+# the process (DALI 2.4, seen on the CPU within some tens of damaged batches); with 28 none did.
+_MOST_IMAGES = 16
 
 
 class DaliDecoder:
@@ -42,11 +45,8 @@ class DaliDecoder:
         self._augment = augment
         self._image_size = image_size
         self._device = device
-        self._frames = frames
-        # Of more than 4 * (threads + 1) images DALI 2.4 parses the headers in several threads, and
-        # then a damaged one ends the process. No more are given to it at a time.
-        self._threads = {True: threads, False: max(threads, math.ceil(frames / 4) - 1)}
-        self._most = {True: most, False: 4 * (self._threads[False] + 1) // frames}
+        self._threads = threads
+        self._most = {True: most, False: max(1, _MOST_IMAGES // frames)}
         self._pipelines: dict[bool, ClipPipeline] = {}
 
     def decode(self, clips: Sequence[EncodedClip]) -> list[dict[str, Any] | BadClip]:
@@ -69,6 +69,8 @@ class DaliDecoder:
         DALI's errors don't say whose they are, so after one the halves are tried by themselves, and
         at last the single files.
         """
+        if len(clips[0].files) > _MOST_IMAGES:
+            return [self._in_parts(clips[0], _MOST_IMAGES)]
         try:
             return list(self._pipeline(clips[0].is_video).run(clips))
         except DecodeError as error:
@@ -78,11 +80,17 @@ class DaliDecoder:
         if len(clips) > 1:
             half = len(clips) // 2
             return self._decode(clips[:half]) + self._decode(clips[half:])
-        images = self._decode([replace(clips[0], files=(file,)) for file in clips[0].files])
-        reasons: list[torch.Tensor | str] = [image for image in images if isinstance(image, str)]
-        return reasons[:1] or [
-            torch.cat([image for image in images if isinstance(image, torch.Tensor)])
-        ]
+        return [self._in_parts(clips[0], 1)]
+
+    def _in_parts(self, clip: EncodedClip, files: int) -> torch.Tensor | str:
+        """As ``_decode`` of one clip, with so many of its files at a time."""
+        decoded: list[torch.Tensor] = []
+        for first in range(0, len(clip.files), files):
+            (part,) = self._decode([replace(clip, files=clip.files[first : first + files])])
+            if isinstance(part, str):
+                return part
+            decoded.append(part)
+        return torch.cat(decoded)
 
     def _pipeline(self, videos: bool) -> ClipPipeline:
         if videos not in self._pipelines:
@@ -91,8 +99,8 @@ class DaliDecoder:
                 self._augment,
                 self._image_size,
                 self._device,
-                self._most[videos] * (1 if videos else self._frames),
-                self._threads[videos],
+                self._most[videos] if videos else _MOST_IMAGES,
+                self._threads,
             )
         return self._pipelines[videos]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -58,6 +60,7 @@ class ClipPipeline:
         with self._pipeline:
             frames = self._decode("mixed" if gpu else "cpu")
             self._pipeline.set_outputs(self._transform(frames, image_size))
+        _alive.add(self)
 
     def run(self, clips: Sequence[EncodedClip]) -> torch.Tensor:
         """The frames of clips, on the device.
@@ -171,3 +174,9 @@ def _drawn(augment: AugmentConfig | None) -> list[str]:
         "saturation": augment.saturation,
     }
     return [name for name, width in ranges.items() if width]
+
+
+# A forked process has a copy of a pipeline without its threads, and would abort in ending it.
+_alive: WeakSet[ClipPipeline] = WeakSet()
+_inherited: list[ClipPipeline] = []
+os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))

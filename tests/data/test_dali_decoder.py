@@ -9,7 +9,9 @@ a GPU nothing has been measured; what stands there is a guess, to be replaced.
 
 from __future__ import annotations
 
+import gc
 import io
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -300,10 +302,11 @@ def jpeg(number: int) -> bytes:
     return data.getvalue()
 
 
-def encoded(tmp_path: Path, count: int) -> list[EncodedClip]:
+def encoded(tmp_path: Path, count: int, frames: int = 16) -> list[EncodedClip]:
     for number in range(20):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
-    dataset = ClipDataset([ClipRecord(tmp_path, 0)] * count, DataConfig(), 32, train=False)
+    records, config = [ClipRecord(tmp_path, 0)] * count, DataConfig(frames=frames)
+    dataset = ClipDataset(records, config, 32, train=False)
     return [read_encoded(dataset, (0, index), ()) for index in range(count)]
 
 
@@ -313,30 +316,55 @@ def damaged(clip: EncodedClip, place: int, data: bytes) -> EncodedClip:
     return replace(clip, files=tuple(files))
 
 
-@devices
-def test_batches_are_split_only_after_an_error(
-    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = []
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What DALI gets, a row each time: clips, and files of each."""
+    seen = []
     run = ClipPipeline.run
 
     def noted(self: ClipPipeline, clips: list[EncodedClip]) -> torch.Tensor:
-        runs.append(len(clips))
+        seen.append((len(clips), len(clips[0].files)))
         return run(self, clips)
 
     monkeypatch.setattr(ClipPipeline, "run", noted)
-    decoder = DaliDecoder(None, 32, 16, torch.device(device), 8, threads=7)
-    clips = encoded(tmp_path, 8)
+    return seen
+
+
+@devices
+def test_batches_are_split_only_after_an_error(
+    tmp_path: Path, device: str, runs: list[tuple[int, int]]
+) -> None:
+    decoder = DaliDecoder(None, 32, 4, torch.device(device), 8, threads=7)
+    clips = encoded(tmp_path, 8, frames=4)
     whole = decoder.decode(clips)
-    assert runs == [2, 2, 2, 2]
-    clips[2] = damaged(clips[2], 7, b"no image")
+    assert runs == [(4, 4), (4, 4)]
+    clips[2] = damaged(clips[2], 3, b"no image")
     items = decoder.decode(clips)
     assert items[2].clip == 2
     assert items[2].reason.startswith("that.jpg: DALI can't decode it: ")
     assert "\n" not in items[2].reason
     for item, other in zip(items[:2] + items[3:], whole[:2] + whole[3:], strict=True):
         assert torch.equal(item["frames"], other["frames"])
-    assert runs[4:] == [2, 2, 1, 16, 8, 4, 4, 2, 2, 1, 1, 8, 1, 2, 2]
+    clip_by_clip = [(4, 4), (2, 4), (2, 4), (1, 4)]
+    file_by_file = [(1, 1)] * 4
+    assert runs[2:] == [*clip_by_clip, *file_by_file, (1, 4), (4, 4)]
+
+
+@devices
+def test_clips_of_many_images_are_decoded_in_parts(
+    tmp_path: Path, device: str, runs: list[tuple[int, int]]
+) -> None:
+    """A damaged image among more than 28 has ended the process."""
+    clips = encoded(tmp_path, 2, frames=40)
+    decoder = DaliDecoder(None, 32, 40, torch.device(device), 2, threads=2)
+    whole = decoder.decode(clips)
+    assert runs == [(1, 16), (1, 16), (1, 8)] * 2
+    dataset = ClipDataset([ClipRecord(tmp_path, 0)], DataConfig(frames=40), 32, train=False)
+    assert_same(whole[1]["frames"].cpu(), dataset.load(0)["frames"], EXACT[device], STEPS)
+    first, second = decoder.decode([damaged(clips[0], 33, b"no image"), clips[1]])
+    assert first.reason.startswith("that.jpg: DALI can't decode it: ")
+    assert torch.equal(second["frames"], whole[1]["frames"])
+    assert max(clips * files for clips, files in runs) == 16
 
 
 @devices
@@ -388,3 +416,18 @@ def test_frames_that_dali_does_not_see_are_no_black_ones(tmp_path: Path, device:
     decoder = DaliDecoder(None, 32, 16, torch.device(device), 1, 1)
     (item,) = decoder.decode([replace(clip, files=files)])
     assert item.reason.startswith(f"{path}: DALI can't decode it: Unexpected out-of-bounds frame")
+
+
+def test_a_forked_process_does_not_end_the_pipelines(tmp_path: Path) -> None:
+    """It lacks their threads, for which DALI would abort it."""
+    decoder = DaliDecoder(None, 32, 16, torch.device("cpu"), 1, 1)
+    decoder.decode(encoded(tmp_path, 1))
+
+    def forget() -> None:
+        decoder._pipelines.clear()
+        gc.collect()
+
+    process = multiprocessing.get_context("fork").Process(target=forget)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
