@@ -149,7 +149,11 @@ def _read(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, RunConfig
     if arguments.timeout <= 0:
         raise InputError(f"--timeout {arguments.timeout:g}: expected more than 0 seconds")
     name = arguments.config
-    config = resolve(parser, argv, [(name, read_yaml(config_path(name)))])
+    try:
+        path = config_path(name)
+    except InputError as error:  # it isn't an option here
+        raise InputError(str(error).replace("--config", "CONFIG", 1)) from None
+    config = resolve(parser, argv, [(name, read_yaml(path))])
     return arguments, config, open_clips(config, World(0, 1, 0, 1))
 
 

@@ -73,9 +73,7 @@ def open_clip_source(
         InputError: nothing is there, or it holds no frame; names the path and what is wrong.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such video file or frame folder")
-    stamp = clip_stamp(path)
+    stamp = _stamp(path)
     known = clip_index().get(path, stamp)
     source: ClipSource
     if path.is_dir():
@@ -115,7 +113,7 @@ def locate_record(record: ClipRecord) -> tuple[Index, range]:
     """
     path = Path(record.path)
     with _named(record):
-        index = clip_index().get(path, clip_stamp(path)) if path.exists() else None
+        index = clip_index().get(path, _stamp(path))
         if index is None:
             source = open_clip_source(path, record.start, record.end)
             source.close()
@@ -127,6 +125,17 @@ def locate_record(record: ClipRecord) -> tuple[Index, range]:
             frames = range(index.num_frames)
     _check_count(record, len(frames))
     return index, frames
+
+
+def _stamp(path: Path) -> str:
+    """``clip_stamp``, where a path that can't be looked at is a bad clip."""
+    try:
+        return clip_stamp(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such video file or frame folder") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: can't be read: {reason}") from None
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def test_a_bug_keeps_its_traceback(config: Path, monkeypatch: pytest.MonkeyPatch
         (["chek"], "error: python -m peclip_fast.data: expected check, summary or pack, got chek"),
         (["check"], "error: the following arguments are required: config"),
         (["check", "demo", "--timeout", "0"], "error: --timeout 0: expected more than 0 seconds"),
-        (["summary", "nix"], "error: --config nix: no such file, and no configuration of that"),
+        (["summary", "nix"], "error: CONFIG nix: no such file, and no configuration of that"),
         (["check", "dfew"], "error: data.root: dfew needs the folder that holds"),
         (["check", "dfew", "--data.rot", "x"], "error: unknown option --data.rot; did you mean"),
     ],

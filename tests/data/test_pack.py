@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -14,7 +15,14 @@ import yaml
 from PIL import Image
 from tiny_runs import write_config as tiny_config
 
-from peclip_fast.data import DataConfig, DatasetSplits, open_clip_source, open_splits, pack
+from peclip_fast.data import (
+    DataConfig,
+    DatasetSplits,
+    clip_source,
+    open_clip_source,
+    open_splits,
+    pack,
+)
 from peclip_fast.data.__main__ import main
 from peclip_fast.data.packed_file import packed_jpegs, read_note
 from peclip_fast.train import main as train
@@ -220,6 +228,39 @@ def test_bad_clips(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     splits = packed_splits(folder)
     assert [record.path.name for record in splits.train] == ["large.mkv", "mixed.mkv"]
     assert [record.path.name for record in splits.test] == ["wide.avi.mkv", "png.mkv"]
+
+
+def test_sources_that_may_not_be_read(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refusing(path: Path) -> str:
+        if path.name == "clip.mp4":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stamp(path)
+
+    stamp = clip_source.clip_stamp
+    monkeypatch.setattr(clip_source, "clip_stamp", refusing)
+    for line in ("a" * 300 + ".mp4,calm", "loop.mp4,calm"):
+        with (source / "train.csv").open("a") as lines:
+            lines.write(f"{line}\n")
+    (source / "loop.mp4").symlink_to("loop.mp4")
+    folder = tmp_path / "packed"
+    assert main(options(source, folder)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {source}/")
+    assert ": can't be read: " in error
+    assert error.count("\n") == 1
+    assert main(options(source, folder, "--data.on_bad_clip", "skip")) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("5 clips, ")
+    assert out.count("skipped: ") == 5
+    assert out.count(f"skipped: {source}/clip.mp4: can't be read: Permission denied") == 3
+    assert f"skipped: {source}/{'a' * 300}.mp4: can't be read: File name too long" in out
+    assert f"skipped: {source}/loop.mp4: can't be read: Too many levels of symbolic links" in out
+    assert len(packed_splits(folder).train) == 3
 
 
 def test_training_takes_it(tiny_backbone: str, tiny_clips: Path, tmp_path: Path) -> None:
