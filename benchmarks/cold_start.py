@@ -1,7 +1,7 @@
 """``python -m benchmarks.cold_start``: from a command to its first answer, in fresh processes.
 
-All times are of whole processes, Python's own start included, in turns; the first runs of each only
-bring the files into memory. Ours stands beside its floor, which is the libraries alone, and beside
+All times are of whole processes, Python's own start included, in turns; the first run of each only
+brings the files into memory. Ours stands beside its floor, which is the libraries alone, and beside
 the reference implementation:
 
 - import: torch, open_clip, ours.
@@ -13,11 +13,12 @@ the reference implementation:
 from __future__ import annotations
 
 import argparse
-import functools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import pe_clip
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.record import RESULTS, write
 from peclip_fast import create_model
 
 ROOT = Path(__file__).parents[1]
@@ -118,19 +119,27 @@ def check(commands: dict[str, list[str]]) -> None:
     pe_clip.check(logits, "fp32")
 
 
-def measure(what: str, commands: dict[str, list[str]], seconds: float) -> list[dict[str, Any]]:
-    runs = {name: functools.partial(run, command) for name, command in commands.items()}
-    times = interleaved(runs, torch.device("cpu"), seconds)
+def measure(what: str, commands: dict[str, list[str]], repeats: int) -> list[dict[str, Any]]:
+    """A row per program, of runs in turn; a run before those brings its files into memory."""
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(1 + repeats):
+        for name, command in commands.items():
+            start = time.perf_counter()
+            run(command)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    medians = {name: statistics.median(found[1:]) for name, found in times.items()}
     rows = [
-        {"what": what, "program": name, **time}
-        | {
+        {
+            "what": what,
+            "program": name,
+            "median_ms": median,
+            "min_ms": min(times[name][1:]),
+            "runs": repeats,
             "times_faster_than": {
-                other: times[other]["median_ms"] / time["median_ms"]
-                for other in times
-                if other != name
-            }
+                other: medians[other] / median for other in medians if other != name
+            },
         }
-        for name, time in times.items()
+        for name, median in medians.items()
     ]
     for row in rows:
         print(f"{row['what']:<17}{row['program']:<21}{row['median_ms']:>8.0f} ms", flush=True)
@@ -143,7 +152,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu")
     kinds = ["import", "create the model", "first inference", "predict --help"]
     parser.add_argument("--what", nargs="+", default=kinds, choices=kinds)
-    parser.add_argument("--seconds", type=float, default=60.0, help="per kind of work")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     rows = []
@@ -156,7 +165,7 @@ def main() -> None:
         if "first inference" in options.what:
             check(commands["first inference"])
         for what in options.what:
-            rows += measure(what, commands[what], options.seconds)
+            rows += measure(what, commands[what], options.repeats)
     facts = {"backbone": options.backbone}
     print(write("cold_start", torch.device(options.device), rows, options.output, **facts))
 

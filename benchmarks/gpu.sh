@@ -35,6 +35,19 @@ for operator in bottleneck_adapter temporal_adapter; do
     step "$operator" "$python" -m "benchmarks.$operator" --device cuda --output "$out"
 done
 step pe_clip "$python" -m benchmarks.pe_clip --device cuda --output "$out"
+# The rest together in about three minutes.
+step scaling "$python" -m benchmarks.scaling --device cuda --output "$out" --frames 4 16 64 \
+    --clips 1 4 16 --from-frames 16 --from-clips 4 --backbones --most-seconds 0.1 --seconds 0.5
+step cold_start "$python" -m benchmarks.cold_start --device cuda --output "$out" \
+    --what "first inference" --repeats 2
+if "$python" -c 'import av, lightning, tensorboard'; then
+    step end_to_end "$python" -m benchmarks.end_to_end --device cuda --output "$out" \
+        --files "JPEG folder" --batches 4 --workers 8 --seconds 5
+    step loss_curves "$python" -m benchmarks.loss_curves --device cuda --output "$out" \
+        --seeds 42 43 --epochs 1
+else
+    failed+=("end_to_end and loss_curves: need av, lightning and tensorboard")
+fi
 
 printf '\n== summary (%d s)\n' "$SECONDS"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader

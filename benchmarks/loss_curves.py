@@ -69,11 +69,13 @@ def make_model(config: RunConfig, splits: DatasetSplits, backend: str) -> PEClip
 def check(config: RunConfig, splits: DatasetSplits, device: torch.device) -> None:
     """SystemExit unless both programs start from the same weights and the same logits."""
     theirs, ours = (make_model(config, splits, name).to(device) for name in BACKENDS.values())
-    pairs = zip(
-        theirs.trained_parameters().values(), ours.trained_parameters().values(), strict=True
-    )
-    if not all(torch.equal(a, b) for a, b in pairs):
+    start = ours.trained_state()
+    if not all(torch.equal(value, start[name]) for name, value in theirs.trained_state().items()):
         raise SystemExit("the two programs start from different weights")
+    for value in start.values():
+        if not value.any():  # else no kernel before a projection that starts at zero would count
+            value.normal_(std=0.02)
+    theirs.load_trained_state(start)
     generator = torch.Generator().manual_seed(1)
     shape = (1, config.data.frames, 3, ours.image_size, ours.image_size)
     frames = torch.rand(shape, generator=generator).to(device)

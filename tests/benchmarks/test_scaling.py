@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
+from small_backbone import save_small_backbone
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import scaling
 from benchmarks.flops import gflop
 from peclip_fast import create_model
-from peclip_fast.models.backbone import save_backbone
-
-# Heads of 64 and nine blocks, as the published program takes for granted.
-SMALL = {
-    "embed_dim": 32,
-    "quick_gelu": True,
-    "vision_cfg": {
-        "image_size": 32, "patch_size": 16, "width": 128, "layers": 9, "head_width": 64
-    },
-    "text_cfg": {"width": 64, "heads": 1, "layers": 9},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 0.5])
@@ -72,10 +61,7 @@ def test_operations_are_what_pytorch_counts(
 
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = str(tmp_path / "small")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_backbone(open_clip.CLIP(**SMALL), SMALL, Path(backbone))
+    backbone = save_small_backbone(tmp_path)
     arguments = ["--device", "cpu", "--backbone", backbone, "--backbones", backbone]
     arguments += ["--what", "inference", "--frames", "1", "8", "1000000", "--clips", "1", "2"]
     arguments += ["--frames-of-clips", "1", "--from-frames", "1", "--from-clips", "1"]

@@ -1,0 +1,78 @@
+"""From files to steps: what is waited for, what is equal, and the rows of a run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_backbone import save_small_backbone
+
+from benchmarks import end_to_end
+from benchmarks.data_loading import FOLDER, write_clip
+from peclip_fast.data import ClipRecord, DataConfig
+
+
+def test_waited_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def batches() -> Iterator[int]:
+        for number in range(3):
+            clock[0] += 1.0
+            yield number
+        clock[0] += 2.0  # until it is known that no more come
+
+    def step(batch: int) -> None:
+        clock[0] += 5.0
+
+    assert end_to_end.waited_share(batches(), step) == pytest.approx(5 / 20)
+
+
+@pytest.mark.parametrize("files", list(end_to_end.FILES))
+@pytest.mark.parametrize("train", [True, False])
+def test_both_loaders_give_the_same_pictures(tmp_path: Path, files: str, train: bool) -> None:
+    path = write_clip(end_to_end.FILES[files], tmp_path, 3)
+    loaders = end_to_end.datasets(
+        files, [ClipRecord(path, 2)], config=DataConfig(frames=4), image_size=64, train=train
+    )
+    theirs, ours = (loaders[name].load(0, epoch=1) for name in ("reference", "ours"))
+    difference = (theirs["frames"].float() - ours["frames"].float()).abs().mean()
+    assert difference < 1.5
+    # The next frames are further off than that, or the clip, or the crop.
+    other = loaders["ours"].load(0, epoch=2)["frames"].float()
+    if train:
+        assert (theirs["frames"].float() - other).abs().mean() > 5
+    assert theirs["label"] == ours["label"] == 2
+
+
+def test_other_pictures_end_the_benchmark(tmp_path: Path) -> None:
+    kind = end_to_end.FILES[FOLDER]
+    records = [ClipRecord(write_clip(kind, tmp_path, number), 0) for number in range(2)]
+    common = {"config": DataConfig(frames=2), "image_size": 32, "train": False}
+    one, other = (end_to_end.datasets(FOLDER, [record], **common) for record in records)
+    loaders = {"reference": one["reference"], "ours": other["ours"]}
+    with pytest.raises(SystemExit, match="other pictures"):
+        end_to_end.check_pictures(loaders)
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = save_small_backbone(tmp_path)
+    arguments = ["--device", "cpu", "--backbone", backbone, "--frames", "2", "--batches", "2"]
+    arguments += ["--dtype", "fp32", "--workers", "1", "--files", FOLDER, "--seconds", "0.1"]
+    monkeypatch.setattr("sys.argv", ["end_to_end", *arguments, "--output", str(tmp_path)])
+    end_to_end.main()
+    found = json.loads((tmp_path / "end_to_end-cpu.json").read_text())
+    assert [(row["what"], row["program"]) for row in found["rows"]] == [
+        (what, program) for what in ("train step", "inference") for program in ("reference", "ours")
+    ]
+    for row in found["rows"]:
+        assert 0 < row["waited_share"] < 1
+        assert row["clips_per_s"] == pytest.approx(1e3 * row["clips"] / row["median_ms"])
+    reference, ours = found["rows"][:2]
+    assert ours["times_faster_than"]["reference"] == pytest.approx(
+        reference["median_ms"] / ours["median_ms"]
+    )
