@@ -30,6 +30,8 @@ from peclip_fast.data import (
     DataConfig,
     make_loader,
 )
+from peclip_fast.data.jpeg import encode_jpeg
+from peclip_fast.data.packed_file import packed_file
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
 
@@ -159,6 +161,17 @@ def test_videos(
     expected = batch_of(records, "pyav", device, 96)
     assert_same(batch_of(records, "dali", device, 96), expected, TOLERANCE[device], STEPS)
     assert not torch.equal(expected[0], expected[1])
+
+
+def test_packed_clips(tmp_path: Path) -> None:
+    """DALI takes MJPEG video on the CPU alone; the other decoder has libjpeg-turbo for it."""
+    jpegs = [encode_jpeg(picture(number, 96, 130), 90) for number in range(20)]
+    path = tmp_path / "clip.mkv"
+    path.write_bytes(packed_file(jpegs, (96, 130), range(0, 800, 40), {}))
+    for augment in (None, AugmentConfig()):
+        expected = batch_of([ClipRecord(path, 0)], "pyav", "cpu", 96, augment)
+        found = batch_of([ClipRecord(path, 0)], "dali", "cpu", 96, augment)
+        assert_same(found, expected, TOLERANCE["cpu"], STEPS)
 
 
 @devices
