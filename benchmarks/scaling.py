@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="*", default=BACKBONES)
     parser.add_argument("--from-frames", type=int, default=8, help="least T of the exponents")
     parser.add_argument("--from-clips", type=int, default=2, help="least clips of the exponents")
-    parser.add_argument("--most-seconds", type=float, default=15.0, help="predicted, of one run")
+    parser.add_argument("--most-seconds", type=float, default=10.0, help="predicted, of one run")
     parser.add_argument("--seconds", type=float, default=5.0, help="per size and kind of work")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -61,7 +61,7 @@ def test_other_pictures_end_the_benchmark(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = save_small_backbone(tmp_path)
-    arguments = ["--device", "cpu", "--backbone", backbone, "--frames", "2", "--batches", "2"]
+    arguments = ["--device", "cpu", "--backbone", backbone, "--frames", "2", "--batches", "1"]
     arguments += ["--dtype", "fp32", "--workers", "1", "--files", FOLDER, "--seconds", "0.1"]
     monkeypatch.setattr("sys.argv", ["end_to_end", *arguments, "--output", str(tmp_path)])
     end_to_end.main()
