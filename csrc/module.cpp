@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "attention.h"
+#include "feed_forward.h"
+#include "instruction_set.h"
 #include "temporal_adapter.h"
 #ifdef PECLIP_FAST_CUDA
 #include "cuda_probe.h"
@@ -115,6 +118,50 @@ void cpu_walk_backward(Shape shape, int type, int scaling, Address input, Addres
     peclip_fast::temporal_adapter_cpu_walk_backward(a, threads);
 }
 
+peclip_fast::AttentionArguments attention_arguments(Shape shape, bool causal, Address qkv,
+                                                    Address output, Address lse) {
+    peclip_fast::AttentionArguments a = {};
+    a.images = shape[0], a.tokens = shape[1], a.heads = shape[2], a.width = shape[3];
+    a.causal = causal, a.qkv = pointer<uint16_t>(qkv), a.output = pointer<uint16_t>(output);
+    a.lse = pointer<float>(lse);
+    return a;
+}
+
+void attention(Shape shape, bool causal, Address qkv, Address output, Address lse, int threads) {
+    peclip_fast::attention_cpu(attention_arguments(shape, causal, qkv, output, lse), threads);
+}
+
+void attention_backward(Shape shape, bool causal, Address qkv, Address lse, Address grad,
+                        Address dqkv, int threads) {
+    auto a = attention_arguments(shape, causal, qkv, dqkv, lse);
+    a.grad = pointer<uint16_t>(grad);
+    peclip_fast::attention_cpu_backward(a, threads);
+}
+
+peclip_fast::ActivationArguments activation_arguments(int64_t rows, int64_t width, int type,
+                                                      int activation, Address input,
+                                                      Address bias, Address output) {
+    peclip_fast::ActivationArguments a = {};
+    a.rows = rows, a.width = width, a.type = Type(type);
+    a.activation = peclip_fast::Activation(activation);
+    a.input = pointer<void>(input), a.bias = pointer<float>(bias);
+    a.output = pointer<void>(output);
+    return a;
+}
+
+void activate(int64_t rows, int64_t width, int type, int activation, Address input, Address bias,
+              Address output, int threads) {
+    peclip_fast::feed_forward_cpu_activate(
+        activation_arguments(rows, width, type, activation, input, bias, output), threads);
+}
+
+void activate_backward(int64_t rows, int64_t width, int type, int activation, Address input,
+                       Address bias, Address grad, Address output, int threads) {
+    auto a = activation_arguments(rows, width, type, activation, input, bias, output);
+    a.grad = pointer<void>(grad);
+    peclip_fast::feed_forward_cpu_activate_backward(a, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -128,6 +175,12 @@ PYBIND11_MODULE(_C, m) {
 
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
+    m.def("amx_missing", &peclip_fast::amx_missing,
+          "Empty where the CPU's matrix unit multiplies bfloat16, else what it lacks.");
+    m.def("attention_cpu", &attention, Unlocked());
+    m.def("attention_cpu_backward", &attention_backward, Unlocked());
+    m.def("feed_forward_cpu_activate", &activate, Unlocked());
+    m.def("feed_forward_cpu_activate_backward", &activate_backward, Unlocked());
     m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());
     m.def("temporal_adapter_cpu_leave", &cpu_leave, Unlocked());
     m.def("temporal_adapter_cpu_walk", &cpu_walk, Unlocked());

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace peclip_fast {
+#include "type.h"
 
-enum class Type : int { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2 };
+namespace peclip_fast {
 
 // A row (b, t, l) of a (B, T, L, D) tensor whose last dimension is contiguous.
 struct Strided {
@@ -52,7 +52,6 @@ struct CoreArguments {
     float* ds;              // (B, T, L) or null
 };
 
-const char* cpu_instruction_set();
 void temporal_adapter_cpu_enter(const NormArguments&, int threads);
 void temporal_adapter_cpu_leave(const NormArguments&, int threads);
 // weight: (3h, h) float32 in both.

@@ -1,5 +1,5 @@
 // The CPU kernels of the temporal adapter. temporal_adapter_cpu_kernels.cpp is compiled once per
-// instruction set; temporal_adapter_cpu.cpp chooses the set, runs the threads and adds partial sums.
+// instruction set; temporal_adapter_cpu.cpp runs the threads and adds partial sums.
 #pragma once
 
 #include "temporal_adapter.h"
@@ -12,7 +12,6 @@ constexpr int64_t kRowsPerChunk = 32;
 constexpr int64_t kSequencesPerBlock = 32;
 
 struct CpuKernels {
-    const char* name;
     int64_t panel;  // columns of a panel of the core's weight
     // Each handles chunks [first, last) of kRowsPerChunk rows, or blocks of kSequencesPerBlock
     // neighbouring tokens of one clip. `scratch` holds core_scratch(h) floats on a 64-byte line.

@@ -122,6 +122,11 @@ class PEClip(nn.Module):
         """D, the width of the vision blocks."""
         return self._vision.width
 
+    @property
+    def _frozen_backend(self) -> str:
+        """For the frozen blocks, which have kernels for the CPU alone."""
+        return "reference" if self.config.backend == "reference" else "auto"
+
     # What is trained ---------------------------------------------------------------------------
 
     def parts(self) -> dict[str, nn.Module]:
@@ -155,7 +160,7 @@ class PEClip(nn.Module):
 
     def encode_texts(self) -> Tensor:
         """Class text features (C, E), of length 1."""
-        tower, prompts = self._text, self.prompts
+        tower, prompts, frozen = self._text, self.prompts, self._frozen_backend
         context = prompts.for_text() if prompts is not None else []
         ends = self.class_tokens.argmax(-1) + (len(context[0]) if context else 0)
         x = tower.embed(self.class_tokens, context[0] if context else None)
@@ -163,8 +168,8 @@ class PEClip(nn.Module):
             if 0 < i < len(context):
                 learned = context[i].to(x.dtype).expand(len(x), -1, -1)
                 x = torch.cat([x[:, :1], learned, x[:, 1 + len(context[i]) :]], 1)
-            x = _add(self.shared_text, i, attend(block, x, causal=True), x)
-            x = _add(self.text_adapter, i, feed_forward(block, x), x)
+            x = _add(self.shared_text, i, attend(block, x, causal=True, backend=frozen), x)
+            x = _add(self.text_adapter, i, feed_forward(block, x, frozen), x)
         end = x[torch.arange(len(x), device=x.device), ends]
         return F.normalize(_wide(tower.project(end)), dim=-1)
 
@@ -201,6 +206,7 @@ class PEClip(nn.Module):
         """Clips (B, T, 3, H, W), float in [0, 1] or uint8 -> features (B, E), of length 1."""
         self._check(frames)
         tower, (clips, length) = self._vision, frames.shape[:2]
+        frozen = self._frozen_backend
         context = self.prompts.for_vision() if self.prompts is not None else []
         x = tower.embed(self._pixels(frames).flatten(0, 1), context[0] if context else None)
         last = len(tower.blocks) - 1
@@ -210,9 +216,9 @@ class PEClip(nn.Module):
                 x = torch.cat([x[:, : -len(context[i])], learned], 1)
             # Only the class token leaves the last block, so the last block computes no other.
             queries = 1 if i == last else None
-            a = attend(block, x, causal=False, queries=queries)
+            a = attend(block, x, causal=False, queries=queries, backend=frozen)
             x = _add(self.shared_vision, i, a, x[:, :queries])
-            m = feed_forward(block, x)
+            m = feed_forward(block, x, frozen)
             if self.temporal is None:
                 x = x + m
             else:

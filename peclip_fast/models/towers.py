@@ -6,29 +6,46 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, TextTransformer, VisionTransformer
+from open_clip.transformer import (
+    QuickGELU,
+    ResidualAttentionBlock,
+    TextTransformer,
+    VisionTransformer,
+)
 from torch import Tensor, nn
 
+from peclip_fast import ops
 from peclip_fast.errors import InputError
 
 
-def attend(block: Any, x: Tensor, *, causal: bool, queries: int | None = None) -> Tensor:
+def attend(
+    block: Any, x: Tensor, *, causal: bool, queries: int | None = None, backend: str = "auto"
+) -> Tensor:
     """MHSA(LN1(x)): (N, L, D) -> (N, L, D), or of the first ``queries`` positions alone."""
     attn, y = block.attn, block.ln_1(x)
     weight, bias, width = attn.in_proj_weight, attn.in_proj_bias, x.shape[-1]
     if queries is None:
-        q, k, v = F.linear(y, weight, bias).chunk(3, -1)
+        qkv = F.linear(y, weight, bias)
+        heads = ops.attention(qkv, attn.num_heads, causal=causal, backend=backend)
     else:
         q = F.linear(y[:, :queries], weight[:width], bias[:width])
         k, v = F.linear(y, weight[width:], bias[width:]).chunk(2, -1)
-    q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-    heads = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return block.ls_1(attn.out_proj(heads.transpose(1, 2).flatten(2)))
+        q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        heads = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return block.ls_1(attn.out_proj(heads))
 
 
-def feed_forward(block: Any, x: Tensor) -> Tensor:
+def feed_forward(block: Any, x: Tensor, backend: str = "auto") -> Tensor:
     """MLP(LN2(x)): (..., D) -> (..., D)."""
-    return block.ls_2(block.mlp(block.ln_2(x)))
+    mlp, y = block.mlp, block.ln_2(x)
+    activation = _ACTIVATIONS.get(type(mlp.gelu))
+    if activation is None or getattr(mlp.gelu, "approximate", "none") != "none":
+        return block.ls_2(mlp(y))
+    weights = mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
+    return block.ls_2(ops.feed_forward(y, *weights, activation, backend=backend))
+
+
+_ACTIVATIONS = {QuickGELU: "quick_gelu", nn.GELU: "gelu"}
 
 
 def _blocks(transformer: Any, tower: str, name: str) -> nn.ModuleList:

@@ -19,7 +19,7 @@ import torch
 
 from peclip_fast.errors import InputError
 
-OPERATORS = ("bottleneck_adapter", "temporal_adapter")
+OPERATORS = ("bottleneck_adapter", "temporal_adapter", "attention", "feed_forward")
 BACKENDS = ("auto", "reference", "cpu", "triton", "cuda")
 
 # What `auto` tries on each device type, best first. `reference` runs wherever PyTorch does.
@@ -28,9 +28,14 @@ PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "reference
 # The (operator, backend) pairs that passed the whole test grid on the hardware they are meant for
 # and were faster there than the reference. `auto` takes no others; they run when named.
 # No GPU kernel has been on a real GPU yet, so no ("...", "triton") or ("...", "cuda") stands here.
-VERIFIED: set[tuple[str, str]] = {("temporal_adapter", "cpu")}
+VERIFIED: set[tuple[str, str]] = {
+    ("temporal_adapter", "cpu"),
+    ("attention", "cpu"),
+    ("feed_forward", "cpu"),
+}
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+TYPES = {dtype: number for number, dtype in enumerate(FLOATS)}  # enum Type in csrc/type.h
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,11 @@ class Kernel:
     """What this installation lacks to run it, or None. Asked once per choice."""
     dtypes: tuple[torch.dtype, ...] = FLOATS
     width: tuple[int, int] = (1, 2**31 - 1)
+    """D; of `attention` the width of a head."""
+    width_step: int = 1
     hidden: tuple[int, int] = (1, 2**31 - 1)
     frames: tuple[int, int] = (0, 2**31 - 1)
+    """T; of `attention` the number of tokens."""
     capability: tuple[int, int] = (7, 5)
     too_large: Callable[[torch.device, torch.dtype, int, int], str | None] = lambda *_: None
     """Why this GPU can't take a dtype, D and h that others can, or None."""
@@ -129,6 +137,8 @@ def why_not(
     ):
         if not least <= value <= most:
             return f"it takes a {name} from {least} to {most}, not {value}"
+    if width % kernel.width_step:
+        return f"it takes a width D that is a multiple of {kernel.width_step}, not {width}"
     if device.type == "cuda":
         found = torch.cuda.get_device_capability(device)
         if found < kernel.capability:

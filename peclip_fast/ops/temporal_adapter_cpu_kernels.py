@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from peclip_fast.ops.backends import TYPES
 from peclip_fast.ops.temporal_adapter_operator import out_dtype, unit_stride
 
 EPSILON = 1e-5
-# Of enum Type and enum Scaling in csrc/.
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# Of enum Scaling in csrc/.
 _SCALINGS = {"none": 0, "input": 0, "recurrence": 1, "after_up": 2}
 
 
@@ -47,7 +47,7 @@ def enter(
     s = None if scale_weight is None else x.new_empty(rows[:3], dtype=torch.float32)
     weights = [_float(p) for p in (norm_weight, norm_bias, scale_weight, scale_bias, up_bias)]
     _C.temporal_adapter_cpu_enter(
-        tuple(x.shape), (_TYPES[x.dtype], _TYPES[dtype], _TYPES[out]), _address(x), _strides(x),
+        tuple(x.shape), (TYPES[x.dtype], TYPES[dtype], TYPES[out]), _address(x), _strides(x),
         _address(residual), _strides(residual), *map(_address, weights), scaled, EPSILON,
         _address(z), _address(base), _address(mean), _address(rstd), _address(s),
         torch.get_num_threads(),
@@ -66,7 +66,7 @@ def leave(
     dx = dz if dz.dtype == x.dtype else x.new_empty(x.shape)
     sums = x.new_empty((3, x.shape[-1]), dtype=torch.float32)
     weights = [_float(p) for p in (norm_weight, norm_bias, scale_weight)]
-    types = (_TYPES[x.dtype], _TYPES[dz.dtype], _TYPES[grad.dtype])
+    types = (TYPES[x.dtype], TYPES[dz.dtype], TYPES[grad.dtype])
     _C.temporal_adapter_cpu_leave(
         tuple(x.shape), types, _address(x), _strides(x), *map(_address, weights),
         _address(mean), _address(rstd), _address(dz), _address(grad), scaled, _address(s),
@@ -85,7 +85,7 @@ def walk(
     states, activated = gates.new_empty(shape), gates.new_empty(shape)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
     _C.temporal_adapter_cpu_walk(
-        shape, _TYPES[gates.dtype], _SCALINGS[scaling], _address(gates), _address(weight),
+        shape, TYPES[gates.dtype], _SCALINGS[scaling], _address(gates), _address(weight),
         _address(bias), _address(s), _address(states), _address(activated),
         torch.get_num_threads(),
     )  # fmt: skip
@@ -104,7 +104,7 @@ def walk_backward(
     ds = None if s is None or _SCALINGS[scaling] == 0 else torch.empty_like(s)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
     _C.temporal_adapter_cpu_walk_backward(
-        tuple(states.shape), _TYPES[gates.dtype], _SCALINGS[scaling], _address(gates),
+        tuple(states.shape), TYPES[gates.dtype], _SCALINGS[scaling], _address(gates),
         _address(weight), _address(bias), _address(s), _address(states), _address(activated),
         _address(previous), _address(recurrent), _address(grad), _address(dgates),
         _address(ds), torch.get_num_threads(),

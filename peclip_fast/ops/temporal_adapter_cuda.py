@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.ops import backends
+from peclip_fast.ops.backends import TYPES
 from peclip_fast.ops.temporal_adapter_operator import (
     OP,
     empties,
@@ -29,8 +30,7 @@ from peclip_fast.ops.temporal_adapter_operator import (
 )
 
 EPSILON = 1e-5
-# Of enum Type and enum Scaling in csrc/.
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# Of enum Scaling in csrc/.
 _SCALINGS = {"none": 0, "input": 0, "recurrence": 1, "after_up": 2}
 _SAVED = 4
 
@@ -44,7 +44,7 @@ def _too_large(device: torch.device, dtype: torch.dtype, width: int, hidden: int
     from peclip_fast import _C
 
     has = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
-    for name, _, needed in _C.temporal_adapter_cuda_plan(_TYPES[dtype], width, _up(hidden, 8), has):
+    for name, _, needed in _C.temporal_adapter_cuda_plan(TYPES[dtype], width, _up(hidden, 8), has):
         if needed > has:
             return (
                 f"at h = {hidden} in {str(dtype).removeprefix('torch.')} its kernel {name} needs "
@@ -97,7 +97,7 @@ class _Call:
     def of(cls, x: Tensor, hidden: int, dtype: torch.dtype) -> _Call:
         stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
         b, t, length, width = x.shape
-        return cls(_TYPES[dtype], (b, t, length, width, _up(hidden, 8)), stream)
+        return cls(TYPES[dtype], (b, t, length, width, _up(hidden, 8)), stream)
 
     def run(self, kernel: str, *arguments: Any) -> None:
         from peclip_fast import _C

@@ -1,0 +1,36 @@
+#include "attention_cpu.h"
+
+#include <stdexcept>
+
+#include "instruction_set.h"
+#include "threads.h"
+
+namespace peclip_fast {
+#ifdef PECLIP_AMX
+namespace {
+
+void run(const AttentionArguments& a, int threads, int64_t bytes,
+         void (*kernel)(const AttentionArguments&, int64_t, int64_t, char*)) {
+    if (*amx_missing()) throw std::runtime_error(amx_missing());
+    parallel(a.images * a.heads, threads, [&](int64_t first, int64_t last) {
+        Aligned<char> scratch(bytes);
+        kernel(a, first, last, scratch.get());
+    });
+}
+
+}  // namespace
+
+void attention_cpu(const AttentionArguments& a, int threads) {
+    run(a, threads, cpu_amx::attention_scratch(a), cpu_amx::attention);
+}
+
+void attention_cpu_backward(const AttentionArguments& a, int threads) {
+    run(a, threads, cpu_amx::attention_backward_scratch(a), cpu_amx::attention_backward);
+}
+#else
+void attention_cpu(const AttentionArguments&, int) { throw std::runtime_error(amx_missing()); }
+void attention_cpu_backward(const AttentionArguments&, int) {
+    throw std::runtime_error(amx_missing());
+}
+#endif
+}  // namespace peclip_fast

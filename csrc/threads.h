@@ -1,0 +1,69 @@
+// Work on several threads, and memory for it.
+#pragma once
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace peclip_fast {
+
+// Runs work(first, last) over [0, count) in one contiguous part per thread.
+//
+// On the threads of the OpenMP runtime that PyTorch has loaded, where there is one: its idle threads
+// spin for milliseconds after each of PyTorch's own operators, and any other threads would have to
+// share the cores with them. Else on threads started for the call.
+using OpenMPParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+template <class Work>
+void parallel(int64_t count, int threads, const Work& work) {
+    static const auto openmp =
+        reinterpret_cast<OpenMPParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, count));
+    std::atomic<int64_t> next{0};
+    // Takes parts until none is left, so that fewer threads than parts do the work as well.
+    const auto take = [&] {
+        for (int64_t part; (part = next++) < parts;)
+            work(count * part / parts, count * (part + 1) / parts);
+    };
+    if (parts > 1 && openmp) {
+        openmp([](void* task) { (*static_cast<decltype(take)*>(task))(); },
+               const_cast<void*>(static_cast<const void*>(&take)), unsigned(parts), 0);
+        return;
+    }
+    std::vector<std::thread> started;
+    started.reserve(parts);
+    try {
+        while (int64_t(started.size()) < parts - 1) started.emplace_back(take);
+    } catch (const std::system_error&) {
+        // No more threads to be had: those that run do the rest.
+    }
+    take();
+    for (std::thread& thread : started) thread.join();
+}
+
+template <class T>
+class Aligned {  // on a cache line, as wide vectors want
+  public:
+    explicit Aligned(int64_t count)
+        : data_(static_cast<T*>(
+              std::aligned_alloc(64, (count * int64_t(sizeof(T)) + 63) / 64 * 64))) {
+        if (!data_) throw std::bad_alloc();
+    }
+    T* get() { return data_.get(); }
+
+  private:
+    struct Free {
+        void operator()(T* data) const { std::free(data); }
+    };
+    std::unique_ptr<T, Free> data_;
+};
+
+}  // namespace peclip_fast

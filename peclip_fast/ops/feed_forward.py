@@ -1,0 +1,183 @@
+"""The MLP of a frozen block: two products and what stands between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends
+
+OP = "feed_forward"
+ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/feed_forward.h
+# Numbers of a part of the hidden tensor: it is still in the cache when it is read, and none of its
+# memory has to be asked for anew. Products of fewer rows keep fewer cores busy.
+_PART = 2**23
+
+
+def feed_forward_reference(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
+    activation: str = "quick_gelu",
+) -> Tensor:  # fmt: skip
+    """Plain PyTorch."""
+    hidden = F.linear(x, in_weight, in_bias)
+    quick = activation == "quick_gelu"
+    hidden = hidden * torch.sigmoid(1.702 * hidden) if quick else F.gelu(hidden)
+    return F.linear(hidden, out_weight, out_bias)
+
+
+def feed_forward(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
+    activation: str = "quick_gelu", *, backend: str = "auto",
+) -> Tensor:  # fmt: skip
+    """x (..., D) -> W_out act(W_in x + b_in) + b_out, (..., D).
+
+    Args:
+        x: (..., D), any leading shape.
+        in_weight, in_bias: (H, D) and (H,), the layout of nn.Linear.
+        out_weight, out_bias: (D, H) and (D,).
+        activation: ``quick_gelu`` (CLIP's, x sigmoid(1.702 x)) or ``gelu``.
+        backend: ``auto``, ``reference`` or ``cpu``. The cpu backend gives no gradients of the
+            weights; where one is asked for, ``auto`` takes the reference.
+
+    Under autocast it computes in autocast's dtype, as F.linear would.
+
+    Raises:
+        InputError: a tensor has the wrong shape, `activation` is unknown, or `backend` can't run
+            this.
+    """
+    weights = in_weight, in_bias, out_weight, out_bias
+    _check(x, weights, activation)
+    if backend != "reference":
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type) and dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(x.device.type)
+        hidden, width = in_weight.shape
+        chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
+        grad = torch.is_grad_enabled()
+        if chosen == "cpu" and grad and any(w.requires_grad for w in weights):
+            if backend == "cpu":
+                raise InputError(f"{OP}: the cpu backend gives no gradients of the weights")
+            chosen = "reference"
+        if chosen == "cpu":
+            backends.refuse_forward_mode(OP, chosen, (x, *weights))
+            save = grad and x.requires_grad
+            operator = torch.ops.peclip_fast.feed_forward_cpu
+            return operator(x.to(dtype), *weights, activation, save)[0]
+    return feed_forward_reference(x, *weights, activation)
+
+
+def _check(x: Tensor, weights: tuple[Tensor, ...], activation: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise InputError(f"{OP}: activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+    width, hidden = x.shape[-1] if x.dim() else 0, weights[0].shape[0]
+    names = ("in_weight", "in_bias", "out_weight", "out_bias")
+    shapes = ((hidden, width), (hidden,), (width, hidden), (width,))
+    for name, tensor, shape in zip(names, weights, shapes, strict=True):
+        if tensor.shape != shape:
+            raise InputError(
+                f"{OP}: {name} has shape {tuple(tensor.shape)}, expected {shape} "
+                f"as x is {tuple(x.shape)}"
+            )
+
+
+backends.declare(OP, "cpu", backends.Kernel(("cpu",), backends.extension_missing))
+
+_WEIGHTS = "Tensor in_weight, Tensor in_bias, Tensor out_weight"
+_library = torch.library.Library("peclip_fast", "FRAGMENT")
+_library.define(
+    f"{OP}_cpu(Tensor x, {_WEIGHTS}, Tensor out_bias, str activation, bool save)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    f"{OP}_cpu_backward(Tensor grad, Tensor hidden, {_WEIGHTS}, str activation) -> Tensor"
+)
+
+
+def _parts(rows: int, hidden: int) -> Iterator[slice]:
+    number = max(1, -(-rows * hidden // _PART))
+    for part in range(number):
+        yield slice(rows * part // number, rows * (part + 1) // number)
+
+
+def _forward(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
+    activation: str, save: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    from peclip_fast import _C
+
+    dtype, width = x.dtype, in_weight.shape[0]
+    rows = x.reshape(-1, x.shape[-1])
+    in_weight, out_weight, out_bias = (w.to(dtype) for w in (in_weight, out_weight, out_bias))
+    bias = in_bias.float().contiguous()
+    out, kept = torch.empty_like(rows), rows.new_empty(len(rows) if save else 0, width)
+    for part in _parts(len(rows), width):
+        hidden = torch.mm(rows[part], in_weight.mT, out=kept[part] if save else None)
+        activated = torch.empty_like(hidden) if save else hidden
+        _C.feed_forward_cpu_activate(
+            *hidden.shape, backends.TYPES[dtype], ACTIVATIONS[activation], hidden.data_ptr(),
+            bias.data_ptr(), activated.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        torch.addmm(out_bias, activated, out_weight.mT, out=out[part])
+    return out.view(x.shape), kept
+
+
+def _backward(
+    grad: Tensor, hidden: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor,
+    activation: str,
+) -> Tensor:  # fmt: skip
+    from peclip_fast import _C
+
+    dtype, width = hidden.dtype, in_weight.shape[0]
+    rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
+    in_weight, out_weight = in_weight.to(dtype), out_weight.to(dtype)
+    bias, dx = in_bias.float().contiguous(), torch.empty_like(rows)
+    for part in _parts(len(rows), width):
+        slope = rows[part] @ out_weight
+        _C.feed_forward_cpu_activate_backward(
+            *slope.shape, backends.TYPES[dtype], ACTIVATIONS[activation],
+            hidden[part].data_ptr(), bias.data_ptr(), slope.data_ptr(), slope.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        torch.mm(slope, in_weight, out=dx[part])
+    return dx.view(grad.shape)
+
+
+def _forward_fake(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
+    activation: str, save: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    rows = x.numel() // x.shape[-1] if save else 0
+    return x.new_empty(x.shape), x.new_empty(rows, in_weight.shape[0])
+
+
+def _backward_fake(grad: Tensor, hidden: Tensor, *_: Any) -> Tensor:
+    return hidden.new_empty(grad.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, in_weight, in_bias, out_weight, _, ctx.activation, _ = inputs
+    # `hidden` stays differentiable, so that a second derivative is refused instead of being zero.
+    ctx.save_for_backward(output[1], in_weight, in_bias, out_weight)
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 7
+    dx = torch.ops.peclip_fast.feed_forward_cpu_backward(grad, *ctx.saved_tensors, ctx.activation)
+    return dx, *(None,) * 6
+
+
+_library.impl(f"{OP}_cpu", _forward, "CPU")
+_library.impl(f"{OP}_cpu_backward", _backward, "CPU")
+torch.library.register_fake(f"peclip_fast::{OP}_cpu", _forward_fake, lib=_library)
+torch.library.register_fake(f"peclip_fast::{OP}_cpu_backward", _backward_fake, lib=_library)
+torch.library.register_autograd(
+    f"peclip_fast::{OP}_cpu", _autograd, setup_context=_setup_context, lib=_library
+)
+backends.refuse_second_derivatives(_library, OP, "cpu")

@@ -1,0 +1,181 @@
+"""A frozen block's MLP on the CPU against fp64, and the operator around it."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+
+import pytest
+import torch
+from comparison import DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
+from torch import Tensor
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import feed_forward
+from peclip_fast.ops.backends import extension_missing
+
+OPS = torch.ops.peclip_fast
+SIZES = [((1, 1), 1), ((3, 5, 17), 33), ((2, 64), 130), ((40, 96), 384), ((0, 8), 16), ((24,), 96)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def extension() -> None:
+    if reason := extension_missing():
+        pytest.skip(reason)
+
+
+def draw(shape: tuple[int, ...], hidden: int, dtype: torch.dtype, number: int = 0) -> list[Tensor]:
+    """x, the four weights and dy in fp64, values that `dtype` holds."""
+    generator = torch.Generator().manual_seed(
+        zlib.crc32(repr((shape, hidden, dtype, number)).encode())
+    )
+    width = shape[-1]
+
+    def values(*size: int, spread: float = 1.0) -> Tensor:
+        drawn = torch.randn(*size, generator=generator, dtype=torch.float64) * spread
+        return drawn.to(dtype).double()
+
+    return [
+        values(*shape, spread=2.0), values(hidden, width, spread=width**-0.5), values(hidden),
+        values(width, hidden, spread=hidden**-0.5), values(width), values(*shape),
+    ]  # fmt: skip
+
+
+def run(operands: list[Tensor], activation: str, backend: str, dtype: torch.dtype) -> Results:
+    x, *weights, dy = (t.to(dtype) for t in operands)
+    x.requires_grad_()
+    y = feed_forward(x, *weights, activation, backend=backend)
+    return {"y": y.detach(), "dx": torch.autograd.grad(y, x, dy)[0]}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize(("shape", "hidden"), SIZES, ids=str)
+def test_against_fp64(
+    shape: tuple[int, ...], hidden: int, activation: str, dtype: torch.dtype
+) -> None:
+    drawn = [draw(shape, hidden, dtype, number) for number in range(DRAWS)]
+    draws = [
+        (
+            run(operands, activation, "reference", torch.float64),
+            run(operands, activation, "reference", dtype),
+        )
+        for operands in drawn
+    ]
+    no_worse_than_eager(run(drawn[0], activation, "cpu", dtype), draws)
+
+
+@pytest.mark.parametrize("save", [False, True])
+def test_in_parts(save: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows than one part takes, the parts not of one size: each row as by itself."""
+    # As an attribute of the package the name is the function.
+    module = importlib.import_module("peclip_fast.ops.feed_forward")
+    monkeypatch.setattr(module, "_PART", 96 * 7)
+    x, *weights, dy = (t.float() for t in draw((23, 24), 96, torch.float32))
+    rows = []
+    for row, grad in zip(x, dy, strict=True):
+        leaf = row[None].requires_grad_(save)
+        y = feed_forward(leaf, *weights, backend="cpu")
+        rows.append([y.detach(), *(torch.autograd.grad(y, leaf, grad[None]) if save else ())])
+    leaf = x.clone().requires_grad_(save)
+    y = feed_forward(leaf, *weights, backend="cpu")
+    whole = [y.detach(), *(torch.autograd.grad(y, leaf, dy) if save else ())]
+    for alone, together in zip(zip(*rows, strict=True), whole, strict=True):
+        torch.testing.assert_close(torch.cat(alone), together)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout: str) -> None:
+    operands = [t.float() for t in draw((6, 24), 96, torch.float32)]
+    results = []
+    for place in (lambda t: t, LAYOUTS[layout]):
+        x, *weights, dy = (place(t) if t.dim() > 1 else t for t in operands)
+        x = x.detach().requires_grad_()
+        y = feed_forward(x, *weights, backend="cpu")
+        results.append((y.detach(), *torch.autograd.grad(y, x, dy)))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_same_bits_each_time() -> None:
+    operands = draw((300, 64), 256, torch.bfloat16)
+    first, second = (run(operands, "quick_gelu", "cpu", torch.bfloat16) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_not_a_number_stays() -> None:
+    x, *weights, _ = (t.float() for t in draw((4, 24), 96, torch.float32))
+    x[2, 3] = torch.nan
+    y = feed_forward(x, *weights, backend="cpu")
+    assert y[2].isnan().all()
+    assert y[[0, 1, 3]].isfinite().all()
+
+
+def test_autocast() -> None:
+    """float32 weights and x under autocast: as if all of them had been bfloat16."""
+    x, *weights, _ = (t.float() for t in draw((5, 24), 96, torch.bfloat16))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = feed_forward(x, *weights, backend="cpu")
+    narrow = [t.bfloat16() for t in (x, *weights)]
+    assert torch.equal(y, feed_forward(*narrow, backend="cpu"))
+
+
+def test_trained_weights_take_the_reference() -> None:
+    x, *weights, dy = (t.float() for t in draw((5, 24), 96, torch.float32))
+    weights[0].requires_grad_()
+    y = feed_forward(x, *weights)
+    assert torch.equal(y, feed_forward(x, *weights, backend="reference"))
+    assert torch.autograd.grad(y, weights[0], dy)[0].any()
+    with pytest.raises(InputError, match="no gradients of the weights"):
+        feed_forward(x, *weights, backend="cpu")
+
+
+def test_opcheck() -> None:
+    x, *weights, dy = (t.float() for t in draw((2, 3, 8), 16, torch.float32))
+    for save in (False, True):
+        given = (x.requires_grad_(save), *weights, "quick_gelu", save)
+        torch.library.opcheck(
+            OPS.feed_forward_cpu.default, given,
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+        )  # fmt: skip
+    hidden = OPS.feed_forward_cpu(x.detach(), *weights, "gelu", True)[1]
+    torch.library.opcheck(
+        OPS.feed_forward_cpu_backward.default, (dy, hidden, *weights[:3], "gelu"),
+        test_utils=("test_schema", "test_faketensor"),
+    )  # fmt: skip
+
+
+def test_compiled_whole() -> None:
+    x, *weights, dy = (t.float() for t in draw((2, 3, 8), 16, torch.float32))
+
+    def both(function: object) -> list[Tensor]:
+        given = x.clone().requires_grad_()
+        y = function(given, *weights, backend="cpu")
+        return [y.detach(), *torch.autograd.grad(y, given, dy)]
+
+    compiled = torch.compile(feed_forward, fullgraph=True, backend="aot_eager")
+    assert all(torch.equal(a, b) for a, b in zip(both(compiled), both(feed_forward), strict=True))
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_reference_gradient(activation: str) -> None:
+    x, *weights, _ = (t.requires_grad_() for t in draw((2, 3), 5, torch.float64))
+    assert torch.autograd.gradcheck(
+        lambda *given: feed_forward(*given, activation, backend="reference"), (x, *weights)
+    )
+
+
+def test_refusals() -> None:
+    x, *weights, _ = (t.float() for t in draw((5, 24), 96, torch.float32))
+    with pytest.raises(InputError, match="activation 'relu' is not one of quick_gelu, gelu"):
+        feed_forward(x, *weights, "relu")
+    with pytest.raises(InputError, match=r"in_weight has shape \(96, 24\), expected \(96, 23\)"):
+        feed_forward(x[:, 1:], *weights)
+    with pytest.raises(InputError, match="feed_forward has no triton kernel"):
+        feed_forward(x, *weights, backend="triton")
+    leaf = x.requires_grad_()
+    (grad,) = torch.autograd.grad(
+        feed_forward(leaf, *weights, backend="cpu").sum(), leaf, create_graph=True
+    )
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
+        grad.sum().backward()
