@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import resource
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -154,7 +154,9 @@ def peak_memory(backbone: str, dtype: str, name: str, clips: int, device_name: s
 def _highest(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage's, which a new process takes over from the one that started it.
+    (kilobytes,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024.0 * float(kilobytes)
 
 
 def check(logits: dict[str, Tensor], dtype: str) -> dict[str, float]:

@@ -1,41 +1,15 @@
-// Self-attention on the CPU's matrix unit (AMX), one head at a time, all its numbers in the cache.
-//
-// AMX multiplies tiles: C (16, 16) float32 += A (16, 32) B (32, 16), both bfloat16. A lies as it is,
-// row by row. B lies in 16 rows of 16 pairs: row p holds B[2p, j] and B[2p + 1, j] side by side. So a
-// matrix M (tokens, d) serves as A as it is, as B where tokens are summed over after laying pairs of
-// its rows together (`pair_rows`), and as B where d is summed over after transposing its pairs of
-// columns (`pair_columns`).
+// Self-attention on the CPU's matrix unit, one head at a time, all its numbers in the cache. Matrices
+// of a head are (tokens, d); see amx.h for how they lie as factors.
 //
 // Everything here has internal linkage and uses no library template, see elementary.h.
+#include "amx.h"
 #include "attention_cpu.h"
-
-#include <immintrin.h>
 
 namespace peclip_fast {
 namespace cpu_amx {
 namespace {
 
-constexpr int64_t kTile = 512;   // numbers in a bfloat16 tile
-constexpr int64_t kBlock = 32;   // rows and columns that are multiplied at a time: 2 x 2 tiles
 constexpr float kLog2E = 1.44269504f;
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t blocks(int64_t count) { return (count + kBlock - 1) / kBlock * kBlock; }
-
-struct alignas(64) TileShapes {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-class Tiles {  // the unit, shaped for as long as this lives
-  public:
-    Tiles() {
-        const TileShapes shapes;
-        _tile_loadconfig(&shapes);
-    }
-    ~Tiles() { _tile_release(); }
-};
 
 // C (32, columns) = A (32, depth) B, with `columns` and `depth` multiples of 32. B has its tiles one
 // after the other, those of the same 32 rows together.
@@ -64,62 +38,18 @@ inline void multiply(const uint16_t* A, int64_t lda, const uint16_t* B, int64_t 
     }
 }
 
-// Rows of M (tokens, d) at `stride`; those from `tokens` on count as zero.
-struct Rows {
-    const uint16_t* data;
-    int64_t tokens, stride;
-    __m512i at(int64_t row, int64_t column) const {
-        return row < tokens ? _mm512_loadu_si512(data + row * stride + column)
-                            : _mm512_setzero_si512();
-    }
-};
-
 void copy_rows(const Rows& M, int64_t first, int64_t count, int64_t d, uint16_t* to) {
     for (int64_t row = first; row < first + count; ++row)
         for (int64_t j = 0; j < d; j += 32, to += 32) _mm512_store_si512(to, M.at(row, j));
 }
 
 void pair_rows(const Rows& M, int64_t padded, int64_t d, uint16_t* to) {
-    alignas(64) uint16_t places[2][32];
-    for (int i = 0; i < 32; ++i) {
-        places[0][i] = uint16_t(i / 2 + i % 2 * 32);
-        places[1][i] = uint16_t(16 + i / 2 + i % 2 * 32);
-    }
-    const __m512i low = _mm512_load_si512(places[0]), high = _mm512_load_si512(places[1]);
+    const PairRows pair;
     for (int64_t row = 0; row < padded; row += 2)
         for (int64_t j = 0; j < d; j += 32) {
-            const __m512i even = M.at(row, j), odd = M.at(row + 1, j);
-            uint16_t* tile = to + (row / 32 * (d / 16) + j / 16) * kTile + row % 32 / 2 * 32;
-            _mm512_store_si512(tile, _mm512_permutex2var_epi16(even, low, odd));
-            _mm512_store_si512(tile + kTile, _mm512_permutex2var_epi16(even, high, odd));
+            uint16_t* tile = to + (row / 32 * (d / 16) + j / 16) * kTile;
+            pair(M.at(row, j), M.at(row + 1, j), tile, row % 32 / 2);
         }
-}
-
-// Transposes 16 x 16 numbers of 32 bits.
-inline void transpose(__m512i r[16]) {
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    // Now the 128-bit lane l of r[i + j] has column 4 l + j of the rows i to i + 3.
-    for (int j = 0; j < 4; ++j) {
-        const __m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
-        const __m512i b = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
-        const __m512i c = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
-        const __m512i d = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
-        t[j] = _mm512_shuffle_i32x4(a, b, 0x88);
-        t[4 + j] = _mm512_shuffle_i32x4(c, d, 0x88);
-        t[8 + j] = _mm512_shuffle_i32x4(a, b, 0xdd);
-        t[12 + j] = _mm512_shuffle_i32x4(c, d, 0xdd);
-    }
-    for (int i = 0; i < 16; ++i) r[i] = t[i];
 }
 
 void pair_columns(const Rows& M, int64_t padded, int64_t d, uint16_t* to) {
@@ -160,14 +90,6 @@ inline __m512 exp2(__m512 x) {
     return _mm512_scalef_ps(p, n);
 }
 
-inline __m256i narrow(__m512 x) {
-    return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
-}
-
-inline void store_narrow(uint16_t* to, __m512 x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrow(x));
-}
-
 inline __mmask16 below(int64_t limit, int64_t first) {  // lanes whose number is below the limit
     return limit - first >= 16 ? 0xffff : limit <= first ? 0 : __mmask16((1u << (limit - first)) - 1);
 }
@@ -195,16 +117,6 @@ inline float softmax(const float* s, int64_t limit, int64_t padded, float factor
     if (lse) *lse = largest + __builtin_log2f(total);
     return total;
 }
-
-struct Scratch {  // hands out parts of it, each on a cache line
-    char* next;
-    template <class T>
-    T* take(int64_t count) {
-        T* part = reinterpret_cast<T*>(next);
-        next += (count * int64_t(sizeof(T)) + 63) / 64 * 64;
-        return part;
-    }
-};
 
 struct Head {  // one of the N * H
     Rows q, k, v;

@@ -11,6 +11,7 @@
 #include "attention.h"
 #include "feed_forward.h"
 #include "instruction_set.h"
+#include "linear.h"
 #include "temporal_adapter.h"
 #ifdef PECLIP_FAST_CUDA
 #include "cuda_probe.h"
@@ -138,6 +139,15 @@ void attention_backward(Shape shape, bool causal, Address qkv, Address lse, Addr
     peclip_fast::attention_cpu_backward(a, threads);
 }
 
+void linear(int64_t rows, int64_t depth, int64_t columns, Address x, Address weight, bool by_rows,
+            Address bias, Address output, int threads) {
+    peclip_fast::LinearArguments a = {};
+    a.rows = rows, a.depth = depth, a.columns = columns;
+    a.x = pointer<uint16_t>(x), a.weight = pointer<uint16_t>(weight), a.by_rows = by_rows;
+    a.bias = pointer<float>(bias), a.output = pointer<uint16_t>(output);
+    peclip_fast::linear_cpu(a, threads);
+}
+
 peclip_fast::ActivationArguments activation_arguments(int64_t rows, int64_t width, int type,
                                                       int activation, Address input,
                                                       Address bias, Address output) {
@@ -179,6 +189,7 @@ PYBIND11_MODULE(_C, m) {
           "Empty where the CPU's matrix unit multiplies bfloat16, else what it lacks.");
     m.def("attention_cpu", &attention, Unlocked());
     m.def("attention_cpu_backward", &attention_backward, Unlocked());
+    m.def("linear_cpu", &linear, Unlocked());
     m.def("feed_forward_cpu_activate", &activate, Unlocked());
     m.def("feed_forward_cpu_activate_backward", &activate_backward, Unlocked());
     m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());

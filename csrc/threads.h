@@ -15,33 +15,36 @@
 
 namespace peclip_fast {
 
-// Runs work(first, last) over [0, count) in one contiguous part per thread.
+// Runs work(first, last) over [0, count), in several parts per thread that are taken as threads become
+// free: two cores of a shared machine may differ in speed by a factor of two.
 //
 // On the threads of the OpenMP runtime that PyTorch has loaded, where there is one: its idle threads
 // spin for milliseconds after each of PyTorch's own operators, and any other threads would have to
 // share the cores with them. Else on threads started for the call.
+constexpr int64_t kPartsPerThread = 16;
+
 using OpenMPParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 template <class Work>
 void parallel(int64_t count, int threads, const Work& work) {
     static const auto openmp =
         reinterpret_cast<OpenMPParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, count));
+    threads = int(std::max<int64_t>(1, std::min<int64_t>(threads, count)));
+    const int64_t parts = std::min<int64_t>(threads == 1 ? 1 : kPartsPerThread * threads, count);
     std::atomic<int64_t> next{0};
-    // Takes parts until none is left, so that fewer threads than parts do the work as well.
     const auto take = [&] {
         for (int64_t part; (part = next++) < parts;)
             work(count * part / parts, count * (part + 1) / parts);
     };
-    if (parts > 1 && openmp) {
+    if (threads > 1 && openmp) {
         openmp([](void* task) { (*static_cast<decltype(take)*>(task))(); },
-               const_cast<void*>(static_cast<const void*>(&take)), unsigned(parts), 0);
+               const_cast<void*>(static_cast<const void*>(&take)), unsigned(threads), 0);
         return;
     }
     std::vector<std::thread> started;
-    started.reserve(parts);
+    started.reserve(threads);
     try {
-        while (int64_t(started.size()) < parts - 1) started.emplace_back(take);
+        while (int64_t(started.size()) < threads - 1) started.emplace_back(take);
     } catch (const std::system_error&) {
         // No more threads to be had: those that run do the rest.
     }

@@ -25,14 +25,15 @@ def attend(
     attn, y = block.attn, block.ln_1(x)
     weight, bias, width = attn.in_proj_weight, attn.in_proj_bias, x.shape[-1]
     if queries is None:
-        qkv = F.linear(y, weight, bias)
+        qkv = ops.linear(y, weight, bias, backend=backend)
         heads = ops.attention(qkv, attn.num_heads, causal=causal, backend=backend)
     else:
-        q = F.linear(y[:, :queries], weight[:width], bias[:width])
-        k, v = F.linear(y, weight[width:], bias[width:]).chunk(2, -1)
+        q = ops.linear(y[:, :queries], weight[:width], bias[:width], backend=backend)
+        k, v = ops.linear(y, weight[width:], bias[width:], backend=backend).chunk(2, -1)
         q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         heads = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return block.ls_1(attn.out_proj(heads))
+    out = attn.out_proj
+    return block.ls_1(ops.linear(heads, out.weight, out.bias, backend=backend))
 
 
 def feed_forward(block: Any, x: Tensor, backend: str = "auto") -> Tensor:

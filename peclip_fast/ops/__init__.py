@@ -3,6 +3,7 @@
 from peclip_fast.ops.attention import attention
 from peclip_fast.ops.bottleneck_adapter import bottleneck_adapter
 from peclip_fast.ops.feed_forward import feed_forward
+from peclip_fast.ops.linear import linear
 from peclip_fast.ops.temporal_adapter import gru_weights, gru_with, temporal_adapter
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "feed_forward",
     "gru_weights",
     "gru_with",
+    "linear",
     "temporal_adapter",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
+from peclip_fast.ops.linear import amx_missing
 
 OP = "attention"
 
@@ -53,20 +54,12 @@ def attention(qkv: Tensor, heads: int, *, causal: bool = False, backend: str = "
     return attention_reference(qkv, heads, causal=causal)
 
 
-def _amx_missing() -> str | None:
-    if reason := backends.extension_missing():
-        return reason
-    from peclip_fast import _C
-
-    return _C.amx_missing() or None
-
-
 backends.declare(
     OP,
     "cpu",
     backends.Kernel(
         devices=("cpu",),
-        missing=_amx_missing,
+        missing=amx_missing,
         dtypes=(torch.bfloat16,),
         width=(32, 128),
         width_step=32,

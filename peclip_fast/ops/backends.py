@@ -19,7 +19,7 @@ import torch
 
 from peclip_fast.errors import InputError
 
-OPERATORS = ("bottleneck_adapter", "temporal_adapter", "attention", "feed_forward")
+OPERATORS = ("bottleneck_adapter", "temporal_adapter", "attention", "feed_forward", "linear")
 BACKENDS = ("auto", "reference", "cpu", "triton", "cuda")
 
 # What `auto` tries on each device type, best first. `reference` runs wherever PyTorch does.
@@ -32,6 +32,7 @@ VERIFIED: set[tuple[str, str]] = {
     ("temporal_adapter", "cpu"),
     ("attention", "cpu"),
     ("feed_forward", "cpu"),
+    ("linear", "cpu"),
 }
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -50,6 +51,7 @@ class Kernel:
     """D; of `attention` the width of a head."""
     width_step: int = 1
     hidden: tuple[int, int] = (1, 2**31 - 1)
+    hidden_step: int = 1
     frames: tuple[int, int] = (0, 2**31 - 1)
     """T; of `attention` the number of tokens."""
     capability: tuple[int, int] = (7, 5)
@@ -137,8 +139,12 @@ def why_not(
     ):
         if not least <= value <= most:
             return f"it takes a {name} from {least} to {most}, not {value}"
-    if width % kernel.width_step:
-        return f"it takes a width D that is a multiple of {kernel.width_step}, not {width}"
+    for name, value, step in (
+        ("width D", width, kernel.width_step),
+        ("hidden width h", hidden, kernel.hidden_step),
+    ):
+        if value % step:
+            return f"it takes a {name} that is a multiple of {step}, not {value}"
     if device.type == "cuda":
         found = torch.cuda.get_device_capability(device)
         if found < kernel.capability:
@@ -222,6 +228,19 @@ def select(
         sizes = (operator.index(width), operator.index(hidden), operator.index(frames))
         return _select_while_compiling(op, backend, device, dtype, *sizes)
     return _select(op, backend, device, dtype, width, hidden, frames)
+
+
+def frozen(op: str, backend: str, chosen: str, weights: tuple[torch.Tensor, ...]) -> str:
+    """`chosen`, or the reference where it is the cpu backend and a weight is being trained.
+
+    For the operators whose cpu backend gives no gradients of the weights. Raises InputError where
+    `backend` names it.
+    """
+    if chosen != "cpu" or not torch.is_grad_enabled() or not any(w.requires_grad for w in weights):
+        return chosen
+    if backend == "cpu":
+        raise InputError(f"{op}: the cpu backend gives no gradients of the weights")
+    return "reference"
 
 
 def refuse_forward_mode(op: str, backend: str, tensors: tuple[torch.Tensor | None, ...]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
+from peclip_fast.ops.linear import product
 
 OP = "feed_forward"
 ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/feed_forward.h
@@ -58,14 +59,10 @@ def feed_forward(
             dtype = torch.get_autocast_dtype(x.device.type)
         hidden, width = in_weight.shape
         chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
-        grad = torch.is_grad_enabled()
-        if chosen == "cpu" and grad and any(w.requires_grad for w in weights):
-            if backend == "cpu":
-                raise InputError(f"{OP}: the cpu backend gives no gradients of the weights")
-            chosen = "reference"
+        chosen = backends.frozen(OP, backend, chosen, weights)
         if chosen == "cpu":
             backends.refuse_forward_mode(OP, chosen, (x, *weights))
-            save = grad and x.requires_grad
+            save = torch.is_grad_enabled() and x.requires_grad
             operator = torch.ops.peclip_fast.feed_forward_cpu
             return operator(x.to(dtype), *weights, activation, save)[0]
     return feed_forward_reference(x, *weights, activation)
@@ -112,17 +109,17 @@ def _forward(
 
     dtype, width = x.dtype, in_weight.shape[0]
     rows = x.reshape(-1, x.shape[-1])
-    in_weight, out_weight, out_bias = (w.to(dtype) for w in (in_weight, out_weight, out_bias))
+    in_weight, out_weight = in_weight.to(dtype), out_weight.to(dtype)
     bias = in_bias.float().contiguous()
     out, kept = torch.empty_like(rows), rows.new_empty(len(rows) if save else 0, width)
     for part in _parts(len(rows), width):
-        hidden = torch.mm(rows[part], in_weight.mT, out=kept[part] if save else None)
+        hidden = product(rows[part], in_weight, out=kept[part] if save else None)
         activated = torch.empty_like(hidden) if save else hidden
         _C.feed_forward_cpu_activate(
             *hidden.shape, backends.TYPES[dtype], ACTIVATIONS[activation], hidden.data_ptr(),
             bias.data_ptr(), activated.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
-        torch.addmm(out_bias, activated, out_weight.mT, out=out[part])
+        product(activated, out_weight, out_bias, out=out[part])
     return out.view(x.shape), kept
 
 
@@ -137,13 +134,13 @@ def _backward(
     in_weight, out_weight = in_weight.to(dtype), out_weight.to(dtype)
     bias, dx = in_bias.float().contiguous(), torch.empty_like(rows)
     for part in _parts(len(rows), width):
-        slope = rows[part] @ out_weight
+        slope = product(rows[part], out_weight, by_rows=True)
         _C.feed_forward_cpu_activate_backward(
             *slope.shape, backends.TYPES[dtype], ACTIVATIONS[activation],
             hidden[part].data_ptr(), bias.data_ptr(), slope.data_ptr(), slope.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
-        torch.mm(slope, in_weight, out=dx[part])
+        product(slope, in_weight, by_rows=True, out=dx[part])
     return dx.view(grad.shape)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import attention, backends
-from peclip_fast.ops.attention import _amx_missing
+from peclip_fast.ops.linear import amx_missing
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -25,7 +25,7 @@ SIZES = [
 
 @pytest.fixture(autouse=True, scope="module")
 def amx() -> None:
-    if reason := _amx_missing():
+    if reason := amx_missing():
         pytest.skip(reason)
 
 

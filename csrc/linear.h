@@ -1,0 +1,21 @@
+// Products with a weight matrix on the CPU's matrix unit.
+#pragma once
+
+#include <cstdint>
+
+namespace peclip_fast {
+
+// output (rows, columns) = x (rows, depth) times the weight, plus the bias. bfloat16, as its bits,
+// contiguous; depth and columns are multiples of 32.
+struct LinearArguments {
+    int64_t rows, depth, columns;
+    const uint16_t* x;
+    const uint16_t* weight;  // (columns, depth), or (depth, columns) where `by_rows`
+    bool by_rows;
+    const float* bias;  // (columns) or null
+    uint16_t* output;
+};
+
+void linear_cpu(const LinearArguments&, int threads);
+
+}  // namespace peclip_fast

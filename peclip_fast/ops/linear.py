@@ -1,0 +1,134 @@
+"""Products with frozen weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends
+
+OP = "linear"
+STEP = 32  # rows and columns of a weight come in multiples of it on AMX
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") -> Tensor:
+    """x (..., K) -> W x + b, (..., N), of a frozen weight.
+
+    Args:
+        x: (..., K), any leading shape.
+        weight, bias: (N, K) and (N,), the layout of nn.Linear.
+        backend: ``auto``, ``reference`` (F.linear) or ``cpu``, which multiplies bfloat16 on AMX and
+            gives no gradients of the weights; where one is asked for, ``auto`` takes the reference.
+
+    Under autocast it computes in autocast's dtype, as F.linear does.
+
+    Raises:
+        InputError: a tensor has the wrong shape, or `backend` can't run this.
+    """
+    if weight.dim() != 2 or x.shape[-1:] != weight.shape[1:] or bias.shape != weight.shape[:1]:
+        raise InputError(
+            f"{OP}: x has shape {tuple(x.shape)}, weight {tuple(weight.shape)} and bias "
+            f"{tuple(bias.shape)}, expected (..., K), (N, K) and (N,)"
+        )
+    if backend != "reference":
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type) and dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(x.device.type)
+        columns, depth = weight.shape
+        chosen = backends.select(OP, backend, x.device, dtype, depth, columns)
+        chosen = backends.frozen(OP, backend, chosen, (weight, bias))
+        if chosen == "cpu":
+            backends.refuse_forward_mode(OP, chosen, (x, weight, bias))
+            return torch.ops.peclip_fast.linear_cpu(x.to(dtype), weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, by_rows: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`; one dtype, on the CPU.
+
+    On AMX where it takes the dtype and sizes, by PyTorch otherwise.
+    """
+    if x.dtype != torch.bfloat16 or any(size % STEP for size in weight.shape) or amx_missing():
+        matrix = weight if by_rows else weight.mT
+        if bias is None:
+            return torch.mm(x, matrix, out=out)
+        return torch.addmm(bias.to(x.dtype), x, matrix, out=out)
+    from peclip_fast import _C
+
+    x, weight = x.contiguous(), weight.contiguous()
+    columns = weight.shape[1] if by_rows else weight.shape[0]
+    out = x.new_empty(len(x), columns) if out is None else out
+    bias = None if bias is None else bias.float().contiguous()
+    _C.linear_cpu(
+        *x.shape, columns, x.data_ptr(), weight.data_ptr(), by_rows,
+        0 if bias is None else bias.data_ptr(), out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def amx_missing() -> str | None:
+    """Why bfloat16 can't be multiplied on the CPU's matrix unit, or None."""
+    if reason := backends.extension_missing():
+        return reason
+    from peclip_fast import _C
+
+    return _C.amx_missing() or None
+
+
+backends.declare(
+    OP,
+    "cpu",
+    backends.Kernel(
+        ("cpu",), amx_missing, dtypes=(torch.bfloat16,), width_step=STEP, hidden_step=STEP
+    ),
+)
+
+_library = torch.library.Library("peclip_fast", "FRAGMENT")
+_library.define(f"{OP}_cpu(Tensor x, Tensor weight, Tensor bias) -> Tensor")
+_library.define(f"{OP}_cpu_backward(Tensor grad, Tensor weight, ScalarType dtype) -> Tensor")
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    return product(rows, weight.to(x.dtype), bias).view(*x.shape[:-1], len(weight))
+
+
+def _backward(grad: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
+    dx = product(rows, weight.to(dtype), by_rows=True)
+    return dx.view(*grad.shape[:-1], weight.shape[1])
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.dtype = output.dtype
+
+
+def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (weight,) = ctx.saved_tensors
+    return torch.ops.peclip_fast.linear_cpu_backward(grad, weight, ctx.dtype), None, None
+
+
+_library.impl(f"{OP}_cpu", _forward, "CPU")
+_library.impl(f"{OP}_cpu_backward", _backward, "CPU")
+torch.library.register_fake(
+    f"peclip_fast::{OP}_cpu",
+    lambda x, weight, _: x.new_empty(*x.shape[:-1], weight.shape[0]),
+    lib=_library,
+)
+torch.library.register_fake(
+    f"peclip_fast::{OP}_cpu_backward",
+    lambda grad, weight, dtype: grad.new_empty(*grad.shape[:-1], weight.shape[1], dtype=dtype),
+    lib=_library,
+)
+torch.library.register_autograd(
+    f"peclip_fast::{OP}_cpu", _autograd, setup_context=_setup_context, lib=_library
+)
+backends.refuse_second_derivatives(_library, OP, "cpu")

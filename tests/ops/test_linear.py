@@ -1,0 +1,181 @@
+"""Products with frozen weights on the matrix unit of the CPU against fp64, and their operator."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+import torch
+from comparison import DRAWS, LAYOUTS, Results, no_worse_than_eager
+from torch import Tensor
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends, linear
+from peclip_fast.ops.linear import amx_missing, product
+
+OPS = torch.ops.peclip_fast
+BF16 = torch.bfloat16
+# x and N: one row, broken blocks of 32 and of 128 rows, more depth than is multiplied at a time.
+SIZES = [
+    ((1, 32), 32), ((3, 17, 64), 96), ((37, 96), 64), ((129, 160), 32), ((2, 300, 32), 224),
+    ((130, 1056), 96), ((33, 2080), 64), ((96,), 32), ((0, 64), 32),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def amx() -> None:
+    if reason := amx_missing():
+        pytest.skip(reason)
+
+
+def draw(shape: tuple[int, ...], columns: int, number: int = 0) -> list[Tensor]:
+    """x, weight, bias and dy in fp64, values that bfloat16 holds."""
+    generator = torch.Generator().manual_seed(zlib.crc32(repr((shape, columns, number)).encode()))
+
+    def values(*size: int, spread: float = 1.0) -> Tensor:
+        return (torch.randn(*size, generator=generator) * spread).to(BF16).double()
+
+    depth = shape[-1]
+    return [
+        values(*shape), values(columns, depth, spread=depth**-0.5), values(columns),
+        values(*shape[:-1], columns),
+    ]  # fmt: skip
+
+
+def run(operands: list[Tensor], backend: str, dtype: torch.dtype) -> Results:
+    x, weight, bias, dy = (t.to(dtype) for t in operands)
+    x.requires_grad_()
+    y = linear(x, weight, bias, backend=backend)
+    return {"y": y.detach(), "dx": torch.autograd.grad(y, x, dy)[0]}
+
+
+@pytest.mark.parametrize(("shape", "columns"), SIZES, ids=str)
+def test_against_fp64(shape: tuple[int, ...], columns: int) -> None:
+    drawn = [draw(shape, columns, number) for number in range(DRAWS)]
+    draws = [
+        (run(operands, "reference", torch.float64), run(operands, "reference", BF16))
+        for operands in drawn
+    ]
+    no_worse_than_eager(run(drawn[0], "cpu", BF16), draws)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_same_bits_with_any_threads(threads: int, by_rows: bool) -> None:
+    """Every number is summed in one order, however the work is parted; and rows stand alone."""
+    x, weight, bias, _ = (t.to(BF16) for t in draw((70, 96), 160))
+    weight = weight.mT.contiguous() if by_rows else weight
+    whole = product(x, weight, bias, by_rows=by_rows)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(product(x, weight, bias, by_rows=by_rows), whole)
+        assert torch.equal(product(x[40:], weight, bias, by_rows=by_rows), whole[40:])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_writes_its_own_rows_alone() -> None:
+    x, weight, _, _ = (t.to(BF16) for t in draw((37, 64), 96))
+    out = torch.full((41, 96), torch.nan, dtype=BF16)
+    product(x, weight, out=out[2:39])
+    assert out[[0, 1, 39, 40]].isnan().all()
+    assert torch.equal(out[2:39], product(x, weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+def test_sizes_that_amx_does_not_take(dtype: torch.dtype) -> None:
+    x, weight, bias, _ = (t.to(dtype) for t in draw((5, 33), 7))
+    assert torch.equal(product(x, weight, bias), torch.addmm(bias, x, weight.mT))
+    assert torch.equal(product(x, weight), torch.mm(x, weight.mT))
+    back = weight.mT.contiguous()
+    assert torch.equal(product(x, back, by_rows=True), torch.mm(x, back))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout: str) -> None:
+    results = []
+    for place in (lambda t: t, LAYOUTS[layout]):
+        x, weight, bias, dy = (t.to(BF16) for t in draw((9, 64), 32))
+        given = place(x).detach().requires_grad_()
+        y = linear(given, place(weight), bias, backend="cpu")
+        results.append((y.detach(), *torch.autograd.grad(y, given, place(dy))))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_not_a_number_stays() -> None:
+    x, weight, bias, _ = (t.to(BF16) for t in draw((40, 64), 32))
+    x[33, 5] = torch.nan
+    y = linear(x, weight, bias, backend="cpu")
+    assert y[33].isnan().all()
+    assert y[:33].isfinite().all()
+    assert y[34:].isfinite().all()
+
+
+def test_autocast() -> None:
+    x, weight, bias, _ = (t.float() for t in draw((5, 64), 32))
+    with torch.autocast("cpu", BF16):
+        y = linear(x, weight, bias, backend="cpu")
+    assert torch.equal(y, linear(x.to(BF16), weight.to(BF16), bias.to(BF16), backend="cpu"))
+
+
+def test_trained_weights_take_the_reference() -> None:
+    x, weight, bias, dy = (t.to(BF16) for t in draw((5, 64), 32))
+    weight.requires_grad_()
+    y = linear(x, weight, bias)
+    assert torch.autograd.grad(y, weight, dy)[0].any()
+    with pytest.raises(InputError, match="no gradients of the weights"):
+        linear(x, weight, bias, backend="cpu")
+
+
+def test_opcheck() -> None:
+    x, weight, bias, dy = (t.to(BF16) for t in draw((2, 3, 64), 32))
+    for grad in (False, True):
+        torch.library.opcheck(
+            OPS.linear_cpu.default, (x.requires_grad_(grad), weight, bias),
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+        )  # fmt: skip
+    torch.library.opcheck(
+        OPS.linear_cpu_backward.default, (dy, weight, BF16),
+        test_utils=("test_schema", "test_faketensor"),
+    )  # fmt: skip
+
+
+def test_compiled_whole() -> None:
+    x, weight, bias, dy = (t.to(BF16) for t in draw((2, 3, 64), 32))
+
+    def both(function: object) -> list[Tensor]:
+        given = x.clone().requires_grad_()
+        y = function(given, weight, bias, backend="cpu")
+        return [y.detach(), *torch.autograd.grad(y, given, dy)]
+
+    compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
+    assert all(torch.equal(a, b) for a, b in zip(both(compiled), both(linear), strict=True))
+
+
+def test_what_auto_takes() -> None:
+    backends._select.cache_clear()
+    cpu = torch.device("cpu")
+    for dtype, depth, columns, expected in (
+        (BF16, 768, 2304, "cpu"), (BF16, 40, 64, "reference"), (BF16, 64, 40, "reference"),
+        (torch.float32, 768, 768, "reference"),
+    ):  # fmt: skip
+        assert backends.select("linear", "auto", cpu, dtype, depth, columns) == expected
+
+
+def test_refusals() -> None:
+    x, weight, bias, _ = (t.to(BF16) for t in draw((5, 64), 32))
+    for given, backend, message in (
+        ((x[:, 1:], weight, bias), "auto", r"linear: x has shape \(5, 63\), weight \(32, 64\)"),
+        ((x, weight, bias[1:]), "auto", r"bias \(31,\), expected \(..., K\), \(N, K\) and \(N,\)"),
+        ((x, weight[:31], bias[:31]), "cpu", "a hidden width h that is a multiple of 32, not 31"),
+        ((x, weight, bias), "cuda", "linear has no cuda kernel"),
+    ):
+        with pytest.raises(InputError, match=message):
+            linear(*given, backend=backend)
+    leaf = x.requires_grad_()
+    (grad,) = torch.autograd.grad(
+        linear(leaf, weight, bias, backend="cpu").square().sum(), leaf, create_graph=True
+    )
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
+        grad.sum().backward()
