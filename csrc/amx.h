@@ -103,6 +103,23 @@ inline void transpose(__m512i r[16]) {
     for (int i = 0; i < 16; ++i) r[i] = t[i];
 }
 
+constexpr float kLog2E = 1.44269504f;
+
+// 2^x, 0 far below 1. Taylor's polynomial of 2^r is good to 1e-7 for |r| <= 1/2.
+inline __m512 exp2(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // in this order NaN stays NaN
+    const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 r = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(1.54035304e-4f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.33335581e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.61812911e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55041087e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40226507e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147181e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
 inline __m256i narrow(__m512 x) {
     return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
 }

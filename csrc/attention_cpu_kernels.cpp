@@ -9,8 +9,6 @@ namespace peclip_fast {
 namespace cpu_amx {
 namespace {
 
-constexpr float kLog2E = 1.44269504f;
-
 // C (32, columns) = A (32, depth) B, with `columns` and `depth` multiples of 32. B has its tiles one
 // after the other, those of the same 32 rows together.
 inline void multiply(const uint16_t* A, int64_t lda, const uint16_t* B, int64_t depth,
@@ -73,21 +71,6 @@ void unpair_columns(const uint16_t* paired, int64_t padded, int64_t d, uint16_t*
                 _mm256_store_si256(reinterpret_cast<__m256i*>(at + padded),
                                    _mm512_cvtepi32_epi16(_mm512_srli_epi32(pair, 16)));
             }
-}
-
-// 2^x for x up to about 0; 0 far below. Taylor's polynomial of 2^r is good to 1e-7 for |r| <= 1/2.
-inline __m512 exp2(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // in this order NaN stays NaN
-    const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 r = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(1.54035304e-4f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.33335581e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.61812911e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55041087e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40226507e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147181e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
 }
 
 inline __mmask16 below(int64_t limit, int64_t first) {  // lanes whose number is below the limit

@@ -49,21 +49,36 @@ inline void load_sums(const float* from) {
     _tile_loadd(3, from + 16 * 32 + 16, 128);
 }
 
-}  // namespace
+// x sigmoid(1.702 x)
+inline __m512 quick_gelu(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f), by = _mm512_set1_ps(-1.702f * kLog2E);
+    return _mm512_div_ps(x, _mm512_add_ps(one, exp2(_mm512_mul_ps(x, by))));
+}
 
-void linear_pack(const LinearArguments& a, int64_t first, int64_t last, uint16_t* packed) {
+inline void store_row(uint16_t* to, __m512 low, __m512 high) {
+    _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+}
+
+struct WideRows {  // rows of a float32 matrix, rounded
+    const float* data;
+    int64_t stride;
+    __m512i at(int64_t row, int64_t column) const {
+        const float* from = data + row * stride + column;
+        return reinterpret_cast<__m512i>(
+            _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(from)));
+    }
+};
+
+template <class Matrix>
+void pack(const Matrix& W, const LinearArguments& a, int64_t first, int64_t last, uint16_t* to) {
     const PairRows pair;
-    uint16_t* to = packed + first * kPanel * a.depth;
-    for (int64_t panel = first; panel < last; ++panel)
+    for (int64_t column = first * kPanel; column < last * kPanel; column += kPanel)
         for (int64_t k = 0; k < a.depth; k += 32, to += 2 * kTile) {
-            const int64_t column = panel * kPanel;
             if (a.by_rows) {
-                const Rows W = {a.weight, a.depth, a.columns};
                 for (int64_t p = 0; p < 16; ++p)
                     pair(W.at(k + 2 * p, column), W.at(k + 2 * p + 1, column), to, p);
                 continue;
             }
-            const Rows W = {a.weight, a.columns, a.depth};
             for (int64_t half = 0; half < 2; ++half) {
                 __m512i r[16];
                 for (int i = 0; i < 16; ++i) r[i] = W.at(column + half * 16 + i, k);
@@ -71,6 +86,17 @@ void linear_pack(const LinearArguments& a, int64_t first, int64_t last, uint16_t
                 for (int i = 0; i < 16; ++i) _mm512_store_si512(to + half * kTile + i * 32, r[i]);
             }
         }
+}
+
+}  // namespace
+
+void linear_pack(const LinearArguments& a, int64_t first, int64_t last, uint16_t* packed) {
+    const int64_t rows = a.by_rows ? a.depth : a.columns, stride = a.by_rows ? a.columns : a.depth;
+    uint16_t* to = packed + first * kPanel * a.depth;
+    if (a.wide)
+        pack(WideRows{static_cast<const float*>(a.weight), stride}, a, first, last, to);
+    else
+        pack(Rows{static_cast<const uint16_t*>(a.weight), rows, stride}, a, first, last, to);
 }
 
 int64_t linear_scratch(const LinearArguments& a, const LinearTask& task) {
@@ -114,11 +140,15 @@ void linear(const LinearArguments& a, const LinearTask& task, const uint16_t* pa
                 const __m512 low = a.bias ? _mm512_loadu_ps(a.bias + column) : zero;
                 const __m512 high = a.bias ? _mm512_loadu_ps(a.bias + column + 16) : zero;
                 for (int64_t r = 0; r < smaller(kBlock, a.rows - task.row - m); ++r) {
-                    const __m512bh both = _mm512_cvtne2ps_pbh(
-                        _mm512_add_ps(_mm512_load_ps(done + r * kBlock + 16), high),
-                        _mm512_add_ps(_mm512_load_ps(done + r * kBlock), low));
-                    _mm512_storeu_si512(a.output + (task.row + m + r) * a.columns + column,
-                                        reinterpret_cast<__m512i>(both));
+                    const int64_t at = (task.row + m + r) * a.columns + column;
+                    const float* row = done + r * kBlock;
+                    const __m512 left = _mm512_load_ps(row), right = _mm512_load_ps(row + 16);
+                    if (a.product) store_row(a.product + at, left, right);
+                    const __m512 x = _mm512_add_ps(left, low), y = _mm512_add_ps(right, high);
+                    if (a.quick_gelu)
+                        store_row(a.output + at, quick_gelu(x), quick_gelu(y));
+                    else
+                        store_row(a.output + at, x, y);
                 }
             }
         }

@@ -139,12 +139,14 @@ void attention_backward(Shape shape, bool causal, Address qkv, Address lse, Addr
     peclip_fast::attention_cpu_backward(a, threads);
 }
 
-void linear(int64_t rows, int64_t depth, int64_t columns, Address x, Address weight, bool by_rows,
-            Address bias, Address output, int threads) {
+void linear(std::array<int64_t, 3> shape, Address x, Address weight, bool by_rows, bool wide,
+            Address bias, bool quick_gelu, Address product, Address output, int threads) {
     peclip_fast::LinearArguments a = {};
-    a.rows = rows, a.depth = depth, a.columns = columns;
-    a.x = pointer<uint16_t>(x), a.weight = pointer<uint16_t>(weight), a.by_rows = by_rows;
-    a.bias = pointer<float>(bias), a.output = pointer<uint16_t>(output);
+    a.rows = shape[0], a.depth = shape[1], a.columns = shape[2];
+    a.x = pointer<uint16_t>(x), a.weight = pointer<void>(weight);
+    a.by_rows = by_rows, a.wide = wide, a.bias = pointer<float>(bias);
+    a.quick_gelu = quick_gelu, a.product = pointer<uint16_t>(product);
+    a.output = pointer<uint16_t>(output);
     peclip_fast::linear_cpu(a, threads);
 }
 

@@ -112,14 +112,17 @@ def train(
         use_distributed_sampler=False,
         default_root_dir=run.path,
     )
-    with warnings.catch_warnings():
-        for text in NOISE:
-            warnings.filterwarnings("ignore", f".*{text}")
-        trainer.fit(
-            ClipClassifier(model, config, batches),
-            EpochBatches(epoch_from, lambda: position(trainer), batches),
-            ckpt_path=run.last if run.last.exists() else None,
-        )
+    try:
+        with warnings.catch_warnings():
+            for text in NOISE:
+                warnings.filterwarnings("ignore", f".*{text}")
+            trainer.fit(
+                ClipClassifier(model, config, batches),
+                EpochBatches(epoch_from, lambda: position(trainer), batches),
+                ckpt_path=run.last if run.last.exists() else None,
+            )
+    finally:
+        loader.close()  # the trainer holds it, and its workers, until the garbage collector comes
     epoch = options.epochs
     if options.select == "best":
         best = read_best(run.best)

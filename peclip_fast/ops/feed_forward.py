@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
-from peclip_fast.ops.linear import product
+from peclip_fast.ops.linear import multiply, product, takes
 
 OP = "feed_forward"
 ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/feed_forward.h
@@ -105,41 +105,50 @@ def _forward(
     x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
     activation: str, save: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    from peclip_fast import _C
-
-    dtype, width = x.dtype, in_weight.shape[0]
+    width = in_weight.shape[0]
     rows = x.reshape(-1, x.shape[-1])
-    in_weight, out_weight = in_weight.to(dtype), out_weight.to(dtype)
     bias = in_bias.float().contiguous()
     out, kept = torch.empty_like(rows), rows.new_empty(len(rows) if save else 0, width)
     for part in _parts(len(rows), width):
-        hidden = product(rows[part], in_weight, out=kept[part] if save else None)
-        activated = torch.empty_like(hidden) if save else hidden
-        _C.feed_forward_cpu_activate(
-            *hidden.shape, backends.TYPES[dtype], ACTIVATIONS[activation], hidden.data_ptr(),
-            bias.data_ptr(), activated.data_ptr(), torch.get_num_threads(),
-        )  # fmt: skip
+        kept_part = kept[part] if save else None
+        if activation == "quick_gelu" and takes(rows, in_weight):
+            activated = rows.new_empty(len(rows[part]), width)
+            multiply(rows[part], in_weight, bias, activated, quick_gelu=True, kept=kept_part)
+        else:
+            hidden = product(rows[part], in_weight, out=kept_part)
+            activated = torch.empty_like(hidden) if save else hidden
+            _activate(activation, hidden, bias, activated)
         product(activated, out_weight, out_bias, out=out[part])
     return out.view(x.shape), kept
+
+
+def _activate(
+    activation: str, hidden: Tensor, bias: Tensor, out: Tensor, grad: Tensor | None = None
+) -> None:
+    """out = act(hidden + bias), or its gradient; `out` may be `hidden` or `grad`."""
+    from peclip_fast import _C
+
+    kind = (*hidden.shape, backends.TYPES[hidden.dtype], ACTIVATIONS[activation])
+    threads = torch.get_num_threads()
+    operands = hidden.data_ptr(), bias.data_ptr()
+    if grad is None:
+        _C.feed_forward_cpu_activate(*kind, *operands, out.data_ptr(), threads)
+    else:
+        _C.feed_forward_cpu_activate_backward(
+            *kind, *operands, grad.data_ptr(), out.data_ptr(), threads
+        )
 
 
 def _backward(
     grad: Tensor, hidden: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor,
     activation: str,
 ) -> Tensor:  # fmt: skip
-    from peclip_fast import _C
-
     dtype, width = hidden.dtype, in_weight.shape[0]
     rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
-    in_weight, out_weight = in_weight.to(dtype), out_weight.to(dtype)
     bias, dx = in_bias.float().contiguous(), torch.empty_like(rows)
     for part in _parts(len(rows), width):
         slope = product(rows[part], out_weight, by_rows=True)
-        _C.feed_forward_cpu_activate_backward(
-            *slope.shape, backends.TYPES[dtype], ACTIVATIONS[activation],
-            hidden[part].data_ptr(), bias.data_ptr(), slope.data_ptr(), slope.data_ptr(),
-            torch.get_num_threads(),
-        )  # fmt: skip
+        _activate(activation, hidden[part], bias, slope, slope)
         product(slope, in_weight, by_rows=True, out=dx[part])
     return dx.view(grad.shape)
 

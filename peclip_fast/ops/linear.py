@@ -51,26 +51,43 @@ def product(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, by_rows: bool = False,
     out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`; one dtype, on the CPU.
+    """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`, in x's dtype, on the CPU.
 
     On AMX where it takes the dtype and sizes, by PyTorch otherwise.
     """
-    if x.dtype != torch.bfloat16 or any(size % STEP for size in weight.shape) or amx_missing():
-        matrix = weight if by_rows else weight.mT
-        if bias is None:
-            return torch.mm(x, matrix, out=out)
-        return torch.addmm(bias.to(x.dtype), x, matrix, out=out)
+    if takes(x, weight):
+        columns = weight.shape[1] if by_rows else weight.shape[0]
+        out = x.new_empty(len(x), columns) if out is None else out
+        multiply(x, weight, bias, out, by_rows=by_rows)
+        return out
+    weight = weight.to(x.dtype)
+    matrix = weight if by_rows else weight.mT
+    if bias is None:
+        return torch.mm(x, matrix, out=out)
+    return torch.addmm(bias.to(x.dtype), x, matrix, out=out)
+
+
+def takes(x: Tensor, weight: Tensor) -> bool:
+    """Whether `multiply` does."""
+    sizes = not any(size % STEP for size in weight.shape)
+    dtypes = x.dtype == torch.bfloat16 and weight.dtype in (torch.bfloat16, torch.float32)
+    return dtypes and sizes and amx_missing() is None
+
+
+def multiply(
+    x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *, by_rows: bool = False,
+    quick_gelu: bool = False, kept: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Write x W + b, or its QuickGELU, to `out`, and x W to `kept`; see csrc/linear.h."""
     from peclip_fast import _C
 
     x, weight = x.contiguous(), weight.contiguous()
-    columns = weight.shape[1] if by_rows else weight.shape[0]
-    out = x.new_empty(len(x), columns) if out is None else out
     bias = None if bias is None else bias.float().contiguous()
     _C.linear_cpu(
-        *x.shape, columns, x.data_ptr(), weight.data_ptr(), by_rows,
-        0 if bias is None else bias.data_ptr(), out.data_ptr(), torch.get_num_threads(),
+        (*x.shape, out.shape[1]), x.data_ptr(), weight.data_ptr(), by_rows,
+        weight.dtype == torch.float32, 0 if bias is None else bias.data_ptr(), quick_gelu,
+        0 if kept is None else kept.data_ptr(), out.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
-    return out
 
 
 def amx_missing() -> str | None:
@@ -97,12 +114,12 @@ _library.define(f"{OP}_cpu_backward(Tensor grad, Tensor weight, ScalarType dtype
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     rows = x.reshape(-1, x.shape[-1])
-    return product(rows, weight.to(x.dtype), bias).view(*x.shape[:-1], len(weight))
+    return product(rows, weight, bias).view(*x.shape[:-1], len(weight))
 
 
 def _backward(grad: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
     rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
-    dx = product(rows, weight.to(dtype), by_rows=True)
+    dx = product(rows, weight, by_rows=True)
     return dx.view(*grad.shape[:-1], weight.shape[1])
 
 

@@ -65,13 +65,16 @@ def test_against_fp64(
     no_worse_than_eager(run(drawn[0], activation, "cpu", dtype), draws)
 
 
+@pytest.mark.parametrize(("width", "dtype"), [(24, torch.float32), (64, torch.bfloat16)])
 @pytest.mark.parametrize("save", [False, True])
-def test_in_parts(save: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_parts(
+    save: bool, width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More rows than one part takes, the parts not of one size: each row as by itself."""
     # As an attribute of the package the name is the function.
     module = importlib.import_module("peclip_fast.ops.feed_forward")
     monkeypatch.setattr(module, "_PART", 96 * 7)
-    x, *weights, dy = (t.float() for t in draw((23, 24), 96, torch.float32))
+    x, *weights, dy = (t.to(dtype) for t in draw((23, width), 96, dtype))
     rows = []
     for row, grad in zip(x, dy, strict=True):
         leaf = row[None].requires_grad_(save)
@@ -111,9 +114,10 @@ def test_not_a_number_stays() -> None:
     assert y[[0, 1, 3]].isfinite().all()
 
 
-def test_autocast() -> None:
+@pytest.mark.parametrize("width", [24, 64])
+def test_autocast(width: int) -> None:
     """float32 weights and x under autocast: as if all of them had been bfloat16."""
-    x, *weights, _ = (t.float() for t in draw((5, 24), 96, torch.bfloat16))
+    x, *weights, _ = (t.float() for t in draw((5, width), 96, torch.bfloat16))
     with torch.autocast("cpu", torch.bfloat16):
         y = feed_forward(x, *weights, backend="cpu")
     narrow = [t.bfloat16() for t in (x, *weights)]
