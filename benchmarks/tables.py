@@ -119,7 +119,7 @@ def operator(results: Results) -> Table:
     compared = {name for row in ran for name in row["times_faster_than"]}
     opponents = [name for name in distinct(ran, "contender") if name in compared]
     rows = [row for row in ran if row["contender"] not in compared]
-    apart, note = labels(rows, ("contender", "clips", "hidden", "dtype"))
+    apart, note = labels(rows, ("operator", "contender", "clips", "hidden", "dtype"))
     directions = distinct(rows, "direction")
     lines: dict[tuple[str, ...], dict[str, Record]] = {}
     for row in rows:
@@ -224,6 +224,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "cold_start": cold_start,
     "temporal_adapter": operator,
     "bottleneck_adapter": operator,
+    "frozen_block": operator,
     "data_loading": data_loading,
     "packing": packing,
     "scaling": scaling,
