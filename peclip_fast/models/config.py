@@ -30,8 +30,7 @@ class PEClipConfig:
         prompt_depth: number of layers that get learned tokens of their own (MaPLe).
         texts: "action_units" (Table 1), "class_names", or one text per class.
         normalize: pixels as they are in [0, 1], or with CLIP's mean and standard deviation.
-        backend: which kernels run the adapters: auto, reference, cpu, triton or cuda. The frozen
-            blocks follow a reference, and choose for themselves otherwise.
+        backend: which kernels run: auto, reference, or for the adapters cpu, triton or cuda.
     """
 
     backbone: str = "ViT-B-16-quickgelu"
