@@ -108,7 +108,8 @@ def _forward(
     width = in_weight.shape[0]
     rows = x.reshape(-1, x.shape[-1])
     bias = in_bias.float().contiguous()
-    out, kept = torch.empty_like(rows), rows.new_empty(len(rows) if save else 0, width)
+    # Contiguous, whatever x is: empty_like would take over its strides.
+    out, kept = rows.new_empty(rows.shape), rows.new_empty(len(rows) if save else 0, width)
     for part in _parts(len(rows), width):
         kept_part = kept[part] if save else None
         if activation == "quick_gelu" and takes(rows, in_weight):
@@ -145,7 +146,7 @@ def _backward(
 ) -> Tensor:  # fmt: skip
     dtype, width = hidden.dtype, in_weight.shape[0]
     rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
-    bias, dx = in_bias.float().contiguous(), torch.empty_like(rows)
+    bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
     for part in _parts(len(rows), width):
         slope = product(rows[part], out_weight, by_rows=True)
         _activate(activation, hidden[part], bias, slope, slope)

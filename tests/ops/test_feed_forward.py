@@ -87,9 +87,10 @@ def test_in_parts(
         torch.testing.assert_close(torch.cat(alone), together)
 
 
+@pytest.mark.parametrize(("width", "dtype"), [(24, torch.float32), (64, torch.bfloat16)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(layout: str) -> None:
-    operands = [t.float() for t in draw((6, 24), 96, torch.float32)]
+def test_layouts(layout: str, width: int, dtype: torch.dtype) -> None:
+    operands = [t.to(dtype) for t in draw((6, width), 96, dtype)]
     results = []
     for place in (lambda t: t, LAYOUTS[layout]):
         x, *weights, dy = (place(t) if t.dim() > 1 else t for t in operands)
