@@ -42,8 +42,7 @@ def attention(qkv: Tensor, heads: int, *, causal: bool = False, backend: str = "
             f"{OP}: qkv has shape {tuple(qkv.shape)}, expected (N, L, 3D) with D a multiple of the "
             f"{heads} heads"
         )
-    if torch.is_autocast_enabled(qkv.device.type) and qkv.dtype != torch.float64:
-        qkv = qkv.to(torch.get_autocast_dtype(qkv.device.type))
+    qkv = qkv.to(backends.product_dtype(qkv))
     if backend != "reference":
         width = qkv.shape[2] // (3 * heads)
         chosen = backends.select(OP, backend, qkv.device, qkv.dtype, width, heads, qkv.shape[1])

@@ -230,6 +230,13 @@ def select(
     return _select(op, backend, device, dtype, width, hidden, frames)
 
 
+def product_dtype(x: torch.Tensor) -> torch.dtype:
+    """What products of x are computed in: autocast's dtype where it is on, which leaves float64."""
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
 def frozen(op: str, backend: str, chosen: str, weights: tuple[torch.Tensor, ...]) -> str:
     """`chosen`, or the reference where it is the cpu backend and a weight is being trained.
 

@@ -74,11 +74,8 @@ def bottleneck_adapter(
     ):
         _refuse_shapes(x, down_weight, down_bias, up_weight, up_bias, residual)
     if backend != "reference":
-        device = x.device
-        dtype = x.dtype
-        if torch.is_autocast_enabled(device.type) and dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(device.type)
-        if backends.select(OP, backend, device, dtype, width, hidden) == "triton":
+        dtype = backends.product_dtype(x)
+        if backends.select(OP, backend, x.device, dtype, width, hidden) == "triton":
             weights = (down_weight, down_bias, up_weight, up_bias)
             return _fused(x, weights, residual, skip, scale, dtype)
     return bottleneck_adapter_reference(

@@ -54,9 +54,7 @@ def feed_forward(
     weights = in_weight, in_bias, out_weight, out_bias
     _check(x, weights, activation)
     if backend != "reference":
-        dtype = x.dtype
-        if torch.is_autocast_enabled(x.device.type) and dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = backends.product_dtype(x)
         hidden, width = in_weight.shape
         chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
         chosen = backends.frozen(OP, backend, chosen, weights)

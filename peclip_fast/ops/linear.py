@@ -35,9 +35,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
             f"{tuple(bias.shape)}, expected (..., K), (N, K) and (N,)"
         )
     if backend != "reference":
-        dtype = x.dtype
-        if torch.is_autocast_enabled(x.device.type) and dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = backends.product_dtype(x)
         columns, depth = weight.shape
         chosen = backends.select(OP, backend, x.device, dtype, depth, columns)
         chosen = backends.frozen(OP, backend, chosen, (weight, bias))
