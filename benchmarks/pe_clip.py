@@ -106,7 +106,9 @@ def train_step(model: nn.Module, program: Program, labels: Tensor) -> Callable[[
         {"params": [p for n, p in named if n.startswith("prompt") == prompts], "lr": rate}
         for prompts, rate in ((False, LR_ADAPTERS), (True, LR_PROMPTS))
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    # The published program takes PyTorch's default.
+    fused = None if isinstance(model, ReferencePEClip) else True
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=fused)
     model.train()
 
     def step(frames: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ def measure(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
             )  # fmt: skip
             runs[name] = functools.partial(run, frames)
         differences = check(errors, options.dtype)
-        times = interleaved(runs, device, options.seconds)
+        times = interleaved(runs, device, options.seconds, settle=True)
         for name, time in times.items():
             rows.append({
                 "what": what, "clips": clips, "backbone": options.backbone, "program": name,

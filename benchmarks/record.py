@@ -35,11 +35,14 @@ def captured(run: Callable[[], object], device: torch.device) -> Callable[[], ob
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0
-) -> dict[str, dict[str, float]]:
+    runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0,
+    settle: bool = False,
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """Times of each function in milliseconds, taken in turn so that all see the same machine.
 
     Each is run twice to warm up, then in turns for about ``seconds`` in all, at least five times.
+    With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes leave
+    the next one without memory at hand, which it has when it runs alone.
     """
     once = _on_gpu if device.type == "cuda" else _on_cpu
     for run in [*runs.values()] * 2:
@@ -48,6 +51,8 @@ def interleaved(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
+            if settle:
+                run()
             times[name].append(once(run))
     return {
         name: {"median_ms": statistics.median(t), "min_ms": min(t), "runs": len(t)}

@@ -26,14 +26,15 @@ struct alignas(64) TileShapes {
     uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+// No local: g++ 12 believes that the intrinsic reads 8 bytes of it, and leaves out the others.
+const TileShapes kTileShapes;
 
 // The unit, shaped for as long as this lives, and subnormal numbers taken for zero: far below
 // anything that a probability adds to, each would cost as much as a hundred others.
 class Tiles {
   public:
     Tiles() : mode_(_mm_getcsr()) {
-        const TileShapes shapes;
-        _tile_loadconfig(&shapes);
+        _tile_loadconfig(&kTileShapes);
         _mm_setcsr(mode_ | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
     }
     ~Tiles() {

@@ -9,9 +9,11 @@ namespace peclip_fast {
 #ifdef PECLIP_AMX
 namespace {
 
-void run(const AttentionArguments& a, int threads, int64_t bytes,
+// `written`: numbers of the output for each of (N, L, H, d).
+void run(const AttentionArguments& a, int threads, int64_t written, int64_t bytes,
          void (*kernel)(const AttentionArguments&, int64_t, int64_t, char*)) {
     if (*amx_missing()) throw std::runtime_error(amx_missing());
+    prefer_huge_pages(a.output, 2 * written * a.images * a.tokens * a.heads * a.width);
     parallel(a.images * a.heads, threads, [&](int64_t first, int64_t last) {
         Aligned<char> scratch(bytes);
         kernel(a, first, last, scratch.get());
@@ -21,11 +23,11 @@ void run(const AttentionArguments& a, int threads, int64_t bytes,
 }  // namespace
 
 void attention_cpu(const AttentionArguments& a, int threads) {
-    run(a, threads, cpu_amx::attention_scratch(a), cpu_amx::attention);
+    run(a, threads, 1, cpu_amx::attention_scratch(a), cpu_amx::attention);
 }
 
 void attention_cpu_backward(const AttentionArguments& a, int threads) {
-    run(a, threads, cpu_amx::attention_backward_scratch(a), cpu_amx::attention_backward);
+    run(a, threads, 3, cpu_amx::attention_backward_scratch(a), cpu_amx::attention_backward);
 }
 #else
 void attention_cpu(const AttentionArguments&, int) { throw std::runtime_error(amx_missing()); }

@@ -1,5 +1,5 @@
-// feed_forward_cpu_kernels.cpp is compiled once per instruction set; feed_forward_cpu.cpp runs the
-// threads.
+// feed_forward_cpu_kernels.cpp is compiled once per instruction set and feed_forward_amx.cpp for AMX;
+// feed_forward_cpu.cpp runs the threads.
 #pragma once
 
 #include "feed_forward.h"
@@ -21,5 +21,12 @@ extern const ActivationKernels activation_kernels;
 namespace cpu_avx512 {
 extern const ActivationKernels activation_kernels;
 }
+
+namespace cpu_amx {
+// Handles `count` rows from `row` on. The weights come packed; `scratch`, on a cache line, holds
+// D + H numbers for each of those rows, rounded up to a multiple of 32.
+void feed_forward(const FeedForwardArguments&, bool backward, int64_t row, int64_t count,
+                  const uint16_t* first, const uint16_t* second, uint16_t* scratch);
+}  // namespace cpu_amx
 
 }  // namespace peclip_fast

@@ -1,4 +1,4 @@
-// linear_cpu_kernels.cpp is compiled for AMX; linear_cpu.cpp runs the threads.
+// The kernels are compiled for AMX; linear_cpu.cpp runs the threads.
 #pragma once
 
 #include "linear.h"
@@ -6,20 +6,29 @@
 namespace peclip_fast {
 namespace cpu_amx {
 
-constexpr int64_t kPanel = 32;         // columns of a panel of the packed weight
+constexpr int64_t kPanel = 32;  // columns of a panel of a packed weight
 constexpr int64_t kRowsPerTask = 128;
-constexpr int64_t kDepth = 1024;       // that is multiplied at a time, so that x's part is in the cache
+
+// Lays the panels [first, last) of the weight in tiles, one after the other, into `packed`.
+void pack_weight(const Weight&, int64_t first, int64_t last, uint16_t* packed);
 
 // A task: some rows of x, and the panels [first_panel, last_panel).
 struct LinearTask {
     int64_t row, first_panel, last_panel;
 };
 
-// Lays the panels [first, last) of the weight in tiles, one after the other, into `packed`.
-void linear_pack(const LinearArguments&, int64_t first, int64_t last, uint16_t* packed);
-// `scratch` holds linear_scratch bytes, on a cache line.
-int64_t linear_scratch(const LinearArguments&, const LinearTask&);
-void linear(const LinearArguments&, const LinearTask&, const uint16_t* packed, char* scratch);
+// `scratch`, on a cache line, holds kRowsPerTask rows of x.
+void linear(const LinearArguments&, const LinearTask&, const uint16_t* packed, uint16_t* scratch);
+
+constexpr int64_t kStrip = 4 * kPanel;  // columns of x that a task of a weight's gradient takes
+constexpr int64_t kRowsPerStep = 512;  // whose strip of x is packed at a time
+
+// Lays the blocks [first, last) of 32 rows of dy in tiles of its transpose, into `packed`.
+void pack_transposed(const WeightGradientArguments&, int64_t first, int64_t last, uint16_t* packed);
+// The columns [first, last) of dweight. `scratch`, on a cache line, holds kRowsPerStep * kStrip numbers,
+// `sums` columns * kStrip.
+void weight_gradient(const WeightGradientArguments&, int64_t first, int64_t last,
+                     const uint16_t* packed, uint16_t* scratch, float* sums);
 
 }  // namespace cpu_amx
 }  // namespace peclip_fast

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "attention.h"
@@ -139,15 +140,46 @@ void attention_backward(Shape shape, bool causal, Address qkv, Address lse, Addr
     peclip_fast::attention_cpu_backward(a, threads);
 }
 
-void linear(std::array<int64_t, 3> shape, Address x, Address weight, bool by_rows, bool wide,
-            Address bias, bool quick_gelu, Address product, Address output, int threads) {
-    peclip_fast::LinearArguments a = {};
-    a.rows = shape[0], a.depth = shape[1], a.columns = shape[2];
-    a.x = pointer<uint16_t>(x), a.weight = pointer<void>(weight);
-    a.by_rows = by_rows, a.wide = wide, a.bias = pointer<float>(bias);
-    a.quick_gelu = quick_gelu, a.product = pointer<uint16_t>(product);
-    a.output = pointer<uint16_t>(output);
-    peclip_fast::linear_cpu(a, threads);
+using WeightParts = std::tuple<int64_t, int64_t, Address, bool, bool>;  // as in struct Weight
+
+peclip_fast::Weight weight(const WeightParts& parts) {
+    const auto [depth, columns, data, by_rows, wide] = parts;
+    return {depth, columns, pointer<void>(data), by_rows, wide};
+}
+
+void linear(int64_t rows, Address x, WeightParts parts, Address bias, std::array<Address, 2> added,
+            Address output, int threads) {
+    peclip_fast::linear_cpu({rows,
+                             pointer<uint16_t>(x),
+                             weight(parts),
+                             pointer<float>(bias),
+                             {pointer<uint16_t>(added[0]), pointer<uint16_t>(added[1])},
+                             pointer<uint16_t>(output)},
+                            threads);
+}
+
+void weight_gradient(std::array<int64_t, 3> shape, Address dy, int64_t dy_stride, Address x,
+                     int64_t x_stride, Address dweight, int threads) {
+    peclip_fast::weight_gradient_cpu(
+        {shape[0], shape[1], shape[2], pointer<uint16_t>(dy), dy_stride, pointer<uint16_t>(x),
+         x_stride, pointer<uint16_t>(dweight)},
+        threads);
+}
+
+void feed_forward(int64_t rows, Address x, WeightParts in, Address in_bias, WeightParts out,
+                  Address out_bias, Address hidden, Address output, int threads) {
+    peclip_fast::feed_forward_cpu(
+        {rows, pointer<uint16_t>(x), weight(in), weight(out), pointer<float>(in_bias),
+         pointer<float>(out_bias), pointer<uint16_t>(hidden), pointer<uint16_t>(output)},
+        threads);
+}
+
+void feed_forward_backward(int64_t rows, Address grad, WeightParts in, Address in_bias,
+                           WeightParts out, Address hidden, Address dx, int threads) {
+    peclip_fast::feed_forward_cpu_backward(
+        {rows, pointer<uint16_t>(grad), weight(out), weight(in), pointer<float>(in_bias), nullptr,
+         pointer<uint16_t>(hidden), pointer<uint16_t>(dx)},
+        threads);
 }
 
 peclip_fast::ActivationArguments activation_arguments(int64_t rows, int64_t width, int type,
@@ -192,6 +224,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("attention_cpu", &attention, Unlocked());
     m.def("attention_cpu_backward", &attention_backward, Unlocked());
     m.def("linear_cpu", &linear, Unlocked());
+    m.def("weight_gradient_cpu", &weight_gradient, Unlocked());
+    m.def("feed_forward_cpu", &feed_forward, Unlocked());
+    m.def("feed_forward_cpu_backward", &feed_forward_backward, Unlocked());
     m.def("feed_forward_cpu_activate", &activate, Unlocked());
     m.def("feed_forward_cpu_activate_backward", &activate_backward, Unlocked());
     m.def("temporal_adapter_cpu_enter", &cpu_enter, Unlocked());

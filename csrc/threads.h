@@ -2,6 +2,9 @@
 #pragma once
 
 #include <dlfcn.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -50,6 +53,20 @@ void parallel(int64_t count, int threads, const Work& work) {
     }
     take();
     for (std::thread& thread : started) thread.join();
+}
+
+// Asks for pages of 2 MiB where memory that is about to be written has none yet: 4 KiB at a time, the
+// system takes a fifth as long to hand out a large output as it takes to compute it. A wish: nothing
+// fails.
+inline void prefer_huge_pages(void* memory, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    constexpr uintptr_t kPage = 2 << 20;
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(memory) + kPage - 1) / kPage * kPage;
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(memory) + bytes) / kPage * kPage;
+    if (memory && first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+    (void)memory, (void)bytes;
+#endif
 }
 
 template <class T>

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# pytest-xdist has a process for each core: with more threads they would wait for one another.
+# OpenMP reads this when PyTorch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -33,6 +39,15 @@ def index_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_index, "cache_folder", lambda: folder)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tokenizer() -> Iterator[None]:
+    """Making one takes longer than a tiny model itself, and each model makes its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = functools.cache(open_clip.tokenizer.SimpleTokenizer)
+        patch.setattr(open_clip.tokenizer, "SimpleTokenizer", made)
         yield
 
 

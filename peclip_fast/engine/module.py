@@ -73,7 +73,9 @@ class ClipClassifier(LightningModule):
             for name, parameters in self.model.parameter_groups().items()
             if parameters
         ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay)
+        # One pass over all parameters. Lightning clips no gradients of mixed precision for it.
+        fused = train.precision == "fp32" or train.clip_norm is None
+        optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay, fused=fused)
         steps = math.ceil(self.batches_per_epoch / train.accumulate)
         warmup, total = (steps * epochs for epochs in (train.warmup_epochs, train.epochs))
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -29,6 +29,7 @@ PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "reference
 # and were faster there than the reference. `auto` takes no others; they run when named.
 # No GPU kernel has been on a real GPU yet, so no ("...", "triton") or ("...", "cuda") stands here.
 VERIFIED: set[tuple[str, str]] = {
+    ("bottleneck_adapter", "cpu"),
     ("temporal_adapter", "cpu"),
     ("attention", "cpu"),
     ("feed_forward", "cpu"),
@@ -235,6 +236,14 @@ def product_dtype(x: torch.Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
+
+
+def promoted(first: torch.Tensor, *others: torch.Tensor | None) -> torch.dtype:
+    """The dtype of a sum of these tensors."""
+    dtype = first.dtype
+    for t in others:
+        dtype = dtype if t is None else torch.promote_types(dtype, t.dtype)
+    return dtype
 
 
 def frozen(op: str, backend: str, chosen: str, weights: tuple[torch.Tensor, ...]) -> str:

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends
+from peclip_fast.ops import (
+    backends,
+    bottleneck_adapter_cpu,  # noqa: F401  (registers itself)
+)
 
 OP = "bottleneck_adapter"
 
@@ -55,7 +58,7 @@ def bottleneck_adapter(
         residual: (..., D), the shape of `x`, or None for the form without it.
         skip: whether x itself is added.
         scale: factor of the up projection.
-        backend: ``auto``, ``reference`` or ``triton``.
+        backend: ``auto``, ``reference``, ``cpu`` or ``triton``.
 
     x and the weights have one dtype. Under autocast the products are in autocast's dtype, as
     F.linear's would be, while x and the residual are added in their own; the result has the dtype
@@ -75,9 +78,10 @@ def bottleneck_adapter(
         _refuse_shapes(x, down_weight, down_bias, up_weight, up_bias, residual)
     if backend != "reference":
         dtype = backends.product_dtype(x)
-        if backends.select(OP, backend, x.device, dtype, width, hidden) == "triton":
+        chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
+        if chosen != "reference":
             weights = (down_weight, down_bias, up_weight, up_bias)
-            return _fused(x, weights, residual, skip, scale, dtype)
+            return _fused(chosen, x, weights, residual, skip, scale, dtype)
     return bottleneck_adapter_reference(
         x, down_weight, down_bias, up_weight, up_bias, residual, skip=skip, scale=scale
     )
@@ -109,11 +113,11 @@ def _refuse_shapes(
 
 
 def _fused(
-    x: Tensor, weights: tuple[Tensor, ...], residual: Tensor | None, skip: bool, scale: float,
-    dtype: torch.dtype,
+    backend: str, x: Tensor, weights: tuple[Tensor, ...], residual: Tensor | None, skip: bool,
+    scale: float, dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     autocast = torch.is_autocast_enabled(x.device.type)
-    backends.refuse_forward_mode(OP, "triton", (x, *weights, residual))
+    backends.refuse_forward_mode(OP, backend, (x, *weights, residual))
     names = ("down_weight", "down_bias", "up_weight", "up_bias", "residual")
     for name, tensor in zip(names, (*weights, residual), strict=True):
         if tensor is None:
@@ -125,6 +129,9 @@ def _fused(
         if tensor.dtype not in backends.FLOATS:
             raise InputError(f"{OP}: {name} is {tensor.dtype}, expected float32, bfloat16, float16")
     weights = tuple(w.to(dtype).contiguous() for w in weights)
+    if backend == "cpu":
+        operator = torch.ops.peclip_fast.bottleneck_adapter_cpu
+        return operator(x, *weights, residual, skip, scale)[0]
     return torch.ops.peclip_fast.bottleneck_adapter_triton(x, *weights, residual, skip, scale)
 
 
@@ -152,18 +159,13 @@ _library.define(
 )
 
 
-def _out_dtype(x: Tensor, weight: Tensor, residual: Tensor | None, skip: bool) -> torch.dtype:
-    dtype = torch.promote_types(x.dtype, weight.dtype) if skip else weight.dtype
-    return dtype if residual is None else torch.promote_types(dtype, residual.dtype)
-
-
 def _forward(
     x: Tensor, down_weight: Tensor, down_bias: Tensor, up_weight: Tensor, up_bias: Tensor,
     residual: Tensor | None, skip: bool, scale: float,
 ) -> Tensor:  # fmt: skip
     from peclip_fast.kernels import bottleneck_adapter as kernels
 
-    dtype = _out_dtype(x, down_weight, residual, skip)
+    dtype = backends.promoted(down_weight, x if skip else None, residual)
     return kernels.forward(
         x, down_weight, down_bias, up_weight, up_bias, residual, skip, scale, dtype
     )
@@ -189,7 +191,7 @@ def _forward_fake(
     x: Tensor, down_weight: Tensor, down_bias: Tensor, up_weight: Tensor, up_bias: Tensor,
     residual: Tensor | None, skip: bool, scale: float,
 ) -> Tensor:  # fmt: skip
-    return x.new_empty(x.shape, dtype=_out_dtype(x, down_weight, residual, skip))
+    return x.new_empty(x.shape, dtype=backends.promoted(down_weight, x if skip else None, residual))
 
 
 @torch.library.register_fake("peclip_fast::bottleneck_adapter_triton_backward", lib=_library)

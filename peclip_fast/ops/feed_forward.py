@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
-from peclip_fast.ops.linear import multiply, product, takes
+from peclip_fast.ops.linear import product, takes, weight_parts
 
 OP = "feed_forward"
 ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/feed_forward.h
@@ -93,35 +93,69 @@ _library.define(
 )
 
 
+def _forward(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
+    activation: str, save: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    width = in_weight.shape[0]
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    bias = in_bias.float().contiguous()
+    # Contiguous, whatever x is: empty_like would take over its strides.
+    out, kept = rows.new_empty(rows.shape), rows.new_empty(len(rows) if save else 0, width)
+    if _fused(activation, rows, in_weight, out_weight):
+        from peclip_fast import _C
+
+        in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
+        out_bias = out_bias.float().contiguous()
+        _C.feed_forward_cpu(
+            len(rows), rows.data_ptr(), weight_parts(in_weight), bias.data_ptr(),
+            weight_parts(out_weight), out_bias.data_ptr(), kept.data_ptr() if save else 0,
+            out.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        return out.view(x.shape), kept
+    for part in _parts(len(rows), width):
+        hidden = product(rows[part], in_weight, out=kept[part] if save else None)
+        activated = torch.empty_like(hidden) if save else hidden
+        activate(activation, hidden, bias, activated)
+        product(activated, out_weight, out_bias, out=out[part])
+    return out.view(x.shape), kept
+
+
+def _backward(
+    grad: Tensor, hidden: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor,
+    activation: str,
+) -> Tensor:  # fmt: skip
+    rows = grad.reshape(-1, grad.shape[-1]).to(hidden.dtype).contiguous()
+    bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
+    if _fused(activation, rows, in_weight, out_weight):
+        from peclip_fast import _C
+
+        in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
+        _C.feed_forward_cpu_backward(
+            len(rows), rows.data_ptr(), weight_parts(in_weight, by_rows=True), bias.data_ptr(),
+            weight_parts(out_weight, by_rows=True), hidden.data_ptr(), dx.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return dx.view(grad.shape)
+    for part in _parts(len(rows), hidden.shape[1]):
+        slope = product(rows[part], out_weight, by_rows=True)
+        activate(activation, hidden[part], bias, slope, slope)
+        product(slope, in_weight, by_rows=True, out=dx[part])
+    return dx.view(grad.shape)
+
+
+def _fused(activation: str, rows: Tensor, *weights: Tensor) -> bool:
+    """Whether one kernel does it all, hidden numbers staying in the cache."""
+    return activation == "quick_gelu" and takes(rows, *weights)
+
+
 def _parts(rows: int, hidden: int) -> Iterator[slice]:
     number = max(1, -(-rows * hidden // _PART))
     for part in range(number):
         yield slice(rows * part // number, rows * (part + 1) // number)
 
 
-def _forward(
-    x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
-    activation: str, save: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    width = in_weight.shape[0]
-    rows = x.reshape(-1, x.shape[-1])
-    bias = in_bias.float().contiguous()
-    # Contiguous, whatever x is: empty_like would take over its strides.
-    out, kept = rows.new_empty(rows.shape), rows.new_empty(len(rows) if save else 0, width)
-    for part in _parts(len(rows), width):
-        kept_part = kept[part] if save else None
-        if activation == "quick_gelu" and takes(rows, in_weight):
-            activated = rows.new_empty(len(rows[part]), width)
-            multiply(rows[part], in_weight, bias, activated, quick_gelu=True, kept=kept_part)
-        else:
-            hidden = product(rows[part], in_weight, out=kept_part)
-            activated = torch.empty_like(hidden) if save else hidden
-            _activate(activation, hidden, bias, activated)
-        product(activated, out_weight, out_bias, out=out[part])
-    return out.view(x.shape), kept
-
-
-def _activate(
+def activate(
     activation: str, hidden: Tensor, bias: Tensor, out: Tensor, grad: Tensor | None = None
 ) -> None:
     """out = act(hidden + bias), or its gradient; `out` may be `hidden` or `grad`."""
@@ -136,20 +170,6 @@ def _activate(
         _C.feed_forward_cpu_activate_backward(
             *kind, *operands, grad.data_ptr(), out.data_ptr(), threads
         )
-
-
-def _backward(
-    grad: Tensor, hidden: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor,
-    activation: str,
-) -> Tensor:  # fmt: skip
-    dtype, width = hidden.dtype, in_weight.shape[0]
-    rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
-    bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
-    for part in _parts(len(rows), width):
-        slope = product(rows[part], out_weight, by_rows=True)
-        _activate(activation, hidden[part], bias, slope, slope)
-        product(slope, in_weight, by_rows=True, out=dx[part])
-    return dx.view(grad.shape)
 
 
 def _forward_fake(

@@ -47,45 +47,82 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
 
 def product(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, by_rows: bool = False,
-    out: Tensor | None = None,
+    added: tuple[Tensor, ...] = (), out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`, in x's dtype, on the CPU.
+    """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`, on the CPU.
 
-    On AMX where it takes the dtype and sizes, by PyTorch otherwise.
+    On AMX where it takes the dtype and sizes, by PyTorch otherwise. At most two contiguous tensors
+    (n, N) are added; the result has x's dtype, or the one that theirs promote it to.
     """
-    if takes(x, weight):
+    if takes(x, weight) and all(t.dtype == x.dtype for t in added):
+        from peclip_fast import _C
+
         columns = weight.shape[1] if by_rows else weight.shape[0]
         out = x.new_empty(len(x), columns) if out is None else out
-        multiply(x, weight, bias, out, by_rows=by_rows)
+        x, weight = x.contiguous(), weight.contiguous()
+        bias = None if bias is None else bias.float().contiguous()
+        first, second, *_ = (*(t.data_ptr() for t in added), 0, 0)
+        _C.linear_cpu(
+            len(x), x.data_ptr(), weight_parts(weight, by_rows=by_rows),
+            0 if bias is None else bias.data_ptr(), (first, second), out.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
         return out
     weight = weight.to(x.dtype)
-    matrix = weight if by_rows else weight.mT
-    if bias is None:
-        return torch.mm(x, matrix, out=out)
-    return torch.addmm(bias.to(x.dtype), x, matrix, out=out)
+    matrix, rest = weight if by_rows else weight.mT, added
+    term = None if bias is None else bias.to(x.dtype)
+    if term is None and added and added[0].dtype == x.dtype:
+        term, rest = added[0], added[1:]
+    given = None if rest else out
+    if term is None:
+        y = torch.mm(x, matrix, out=given)
+    else:
+        y = torch.addmm(term, x, matrix, out=given)
+    for t in rest:
+        y = y + t
+    return out.copy_(y) if rest and out is not None else y
 
 
-def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether `multiply` does."""
-    sizes = not any(size % STEP for size in weight.shape)
-    dtypes = x.dtype == torch.bfloat16 and weight.dtype in (torch.bfloat16, torch.float32)
-    return dtypes and sizes and amx_missing() is None
-
-
-def multiply(
-    x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *, by_rows: bool = False,
-    quick_gelu: bool = False, kept: Tensor | None = None,
-) -> None:  # fmt: skip
-    """Write x W + b, or its QuickGELU, to `out`, and x W to `kept`; see csrc/linear.h."""
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """dy (n, N) transposed times x (n, K), on the CPU: fastest where dy is the narrower."""
+    widths = (dy.shape[1], x.shape[1])
+    if (
+        len(x) == 0
+        or (x.dtype, dy.dtype) != (torch.bfloat16, torch.bfloat16)
+        or any(width % STEP for width in widths)
+        or (dy.stride(1), x.stride(1)) != (1, 1)
+        or amx_missing()
+    ):
+        return dy.mT @ x
     from peclip_fast import _C
 
-    x, weight = x.contiguous(), weight.contiguous()
-    bias = None if bias is None else bias.float().contiguous()
-    _C.linear_cpu(
-        (*x.shape, out.shape[1]), x.data_ptr(), weight.data_ptr(), by_rows,
-        weight.dtype == torch.float32, 0 if bias is None else bias.data_ptr(), quick_gelu,
-        0 if kept is None else kept.data_ptr(), out.data_ptr(), torch.get_num_threads(),
+    out = x.new_empty(widths)
+    _C.weight_gradient_cpu(
+        (len(x), *widths), dy.data_ptr(), dy.stride(0), x.data_ptr(), x.stride(0),
+        out.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
+    return out
+
+
+def sum_of_rows(rows: Tensor) -> Tensor:
+    """Over the first dimension, on the CPU.
+
+    PyTorch's own sum of low precision is many times slower there than a product.
+    """
+    return rows.sum(0) if rows.dtype == torch.float32 else rows.new_ones(rows.shape[0]) @ rows
+
+
+def takes(x: Tensor, *weights: Tensor) -> bool:
+    """Whether AMX multiplies x with the weights."""
+    sizes = not any(size % STEP for weight in weights for size in weight.shape)
+    dtypes = all(weight.dtype in (torch.bfloat16, torch.float32) for weight in weights)
+    return x.dtype == torch.bfloat16 and dtypes and sizes and amx_missing() is None
+
+
+def weight_parts(weight: Tensor, *, by_rows: bool = False) -> tuple[int, int, int, bool, bool]:
+    """A contiguous weight as struct Weight in csrc/linear.h."""
+    depth, columns = weight.shape if by_rows else weight.shape[::-1]
+    return depth, columns, weight.data_ptr(), by_rows, weight.dtype == torch.float32
 
 
 def amx_missing() -> str | None:

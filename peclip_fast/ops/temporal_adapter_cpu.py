@@ -23,6 +23,7 @@ from torch import Tensor
 
 from peclip_fast.ops import backends
 from peclip_fast.ops import temporal_adapter_cpu_kernels as kernels
+from peclip_fast.ops.linear import product, sum_of_rows, weight_gradient
 from peclip_fast.ops.temporal_adapter_operator import OP, empties, register, unit_stride
 
 _SAVED = 5
@@ -32,9 +33,8 @@ backends.declare(
 )
 
 
-def _sum_of_rows(rows: Tensor) -> Tensor:
-    """On the CPU PyTorch's own sum of low precision is many times slower than a product."""
-    return rows.sum(0) if rows.dtype == torch.float32 else rows.new_ones(rows.shape[0]) @ rows
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return product(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
 
 
 def forward(
@@ -50,18 +50,14 @@ def forward(
         scaling == "after_up", dtype,
     )  # fmt: skip
     assert base is not None  # with up_bias it never is
-    taken = d = F.linear(z, down_weight.to(dtype), down_bias.to(dtype))
+    taken = d = _linear(z, down_weight, down_bias)
     if scaling == "input":
         assert s is not None  # the operator has checked that scale_weight is there
         taken = s[..., None].to(dtype) * d
-    gates = F.linear(taken, weight_ih.to(dtype), bias_ih.to(dtype))
+    gates = _linear(taken, weight_ih, bias_ih)
     g, activated = kernels.walk(gates, weight_hh, bias_hh, s, scaling)
-    rows, up = activated.flatten(0, 2), up_weight.to(dtype).mT
-    flat = base.view(rows.shape[0], x.shape[3])
-    if base.dtype == dtype:
-        flat.addmm_(rows, up)
-    else:
-        flat += rows @ up
+    flat = base.view(-1, x.shape[3])
+    product(activated.flatten(0, 2), up_weight, added=(flat,), out=flat)
     if not save:
         return base, *empties(x, _SAVED)
     return base, mean, rstd, x.new_empty(0, dtype=torch.float32) if s is None else s, d, g
@@ -79,26 +75,26 @@ def backward(
     z = kernels.enter(x, None, norm_weight, norm_bias, None, None, None, False, dtype)[0]
     scale = s if scale_weight is not None else None
     taken = s[..., None].to(dtype) * d if scaling == "input" else d
-    gates = F.linear(taken, weight_ih.to(dtype), bias_ih.to(dtype))
+    gates = _linear(taken, weight_ih, bias_ih)
     previous = F.pad(g[:, :-1], (0, 0, 0, 0, 1, 0))
-    recurrent = F.linear(previous, weight_hh.to(dtype), bias_hh.to(dtype))
+    recurrent = _linear(previous, weight_hh, bias_hh)
 
     dout = grad.flatten(0, 2)
     dscaled = dout.to(dtype)
-    da = (dscaled @ up_weight.to(dtype)).view(g.shape)
+    da = product(dscaled, up_weight, by_rows=True).view(g.shape)
     activated, dgates, ds = kernels.walk_backward(
         da, gates, previous, recurrent, g, weight_hh, bias_hh, scale, scaling
     )
-    dup_weight = dscaled.mT @ activated.flatten(0, 2)
+    dup_weight = weight_gradient(activated.flatten(0, 2), dscaled).mT
     if scaling == "after_up":
         assert ds is not None
         ds = ds + (dout @ up_bias.to(dout.dtype)).view(s.shape)
 
     flat = dgates.flatten(0, 2)  # of hidden n, r, z, input n
     dinput = flat[:, h:]
-    dweight_ih = dinput.mT @ taken.flatten(0, 2)
-    dweight_hh = (flat[:, : 3 * h].mT @ previous.flatten(0, 2)).roll(-h, 0)
-    dbias = _sum_of_rows(flat)
+    dweight_ih = weight_gradient(dinput, taken.flatten(0, 2))
+    dweight_hh = weight_gradient(flat[:, : 3 * h], previous.flatten(0, 2)).roll(-h, 0)
+    dbias = sum_of_rows(flat)
     dd = dinput @ weight_ih.to(dtype)
     if scaling == "input":
         ds = (dd * d.flatten(0, 2)).sum(-1, dtype=torch.float32).view(s.shape)
@@ -106,17 +102,19 @@ def backward(
     if ds is not None:
         ds = torch.where(s > 0, ds.float(), 0.0)  # through the ReLU
     rows = z.view(-1, z.shape[-1])
-    ddown_weight = dd.mT @ rows
+    ddown_weight = weight_gradient(dd, rows)
     dscale_weight = dscale_bias = None
     if ds is not None:
         dscale_weight = (ds.flatten().to(dtype) @ rows)[None]
         dscale_bias = ds.sum(dtype=torch.float64)[None]
-    dz = torch.mm(dd, down_weight.to(dtype), out=rows).view(x.shape)  # z's memory, no longer used
+    dz = product(dd, down_weight, by_rows=True, out=rows).view(
+        x.shape
+    )  # z's memory, no longer used
     dx, dnorm_weight, dnorm_bias, dup_bias = kernels.leave(
         dz, ds, grad, x, mean, rstd, s, norm_weight, norm_bias, scale_weight, scaling == "after_up"
     )
     return (
-        dx, dnorm_weight, dnorm_bias, dscale_weight, dscale_bias, ddown_weight, _sum_of_rows(dd),
+        dx, dnorm_weight, dnorm_bias, dscale_weight, dscale_bias, ddown_weight, sum_of_rows(dd),
         dweight_ih, dweight_hh, dbias[h:], dbias[: 3 * h].roll(-h, 0), dup_weight, dup_bias,
     )  # fmt: skip
 

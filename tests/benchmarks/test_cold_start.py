@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,10 @@ from benchmarks import cold_start
 def test_a_process_that_fails_ends_the_benchmark() -> None:
     with pytest.raises(SystemExit, match="no_such_module"):
         cold_start.run(cold_start.python("import no_such_module"))
+
+
+def test_a_process_finds_the_benchmarks() -> None:
+    assert cold_start.run(cold_start.python("import benchmarks; print(benchmarks.__name__)"))
 
 
 def test_other_logits_end_the_benchmark() -> None:
@@ -35,8 +42,18 @@ def test_rows() -> None:
     assert ours["runs"] == 2
 
 
+def run_here(command: Sequence[str]) -> str:
+    """What ``python(code)`` prints, without the seconds in which a process imports torch."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(command[-1], {})
+    return printed.getvalue()
+
+
 @pytest.mark.slow
-def test_both_programs_read_their_files_and_agree(tmp_path: Path) -> None:
+def test_both_programs_read_their_files_and_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold_start, "run", run_here)
     backbone = save_small_backbone(tmp_path)
     files = cold_start.save_models(backbone, "cpu", tmp_path)
     assert cold_start.create_commands(files).keys() == {"reference", "ours"}

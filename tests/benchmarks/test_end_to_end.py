@@ -10,9 +10,24 @@ from pathlib import Path
 import pytest
 from small_backbone import save_small_backbone
 
-from benchmarks import end_to_end
+from benchmarks import data_loading, end_to_end
 from benchmarks.data_loading import FOLDER, write_clip
 from peclip_fast.data import ClipRecord, DataConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_clips() -> Iterator[None]:
+    """Of fewer frames than the benchmark's, as drawing them takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_loading, "FRAMES", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A clip of each kind of files."""
+    folder = tmp_path_factory.mktemp("clips")
+    return {files: write_clip(kind, folder, 3) for files, kind in end_to_end.FILES.items()}
 
 
 def test_waited_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,11 +48,11 @@ def test_waited_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("files", list(end_to_end.FILES))
 @pytest.mark.parametrize("train", [True, False])
-def test_both_loaders_give_the_same_pictures(tmp_path: Path, files: str, train: bool) -> None:
-    path = write_clip(end_to_end.FILES[files], tmp_path, 3)
-    loaders = end_to_end.datasets(
-        files, [ClipRecord(path, 2)], config=DataConfig(frames=4), image_size=64, train=train
-    )
+def test_both_loaders_give_the_same_pictures(
+    clips: dict[str, Path], files: str, train: bool
+) -> None:
+    records, config = [ClipRecord(clips[files], 2)], DataConfig(frames=4)
+    loaders = end_to_end.datasets(files, records, config=config, image_size=64, train=train)
     theirs, ours = (loaders[name].load(0, epoch=1) for name in ("reference", "ours"))
     difference = (theirs["frames"].float() - ours["frames"].float()).abs().mean()
     assert difference < 1.5
@@ -48,9 +63,9 @@ def test_both_loaders_give_the_same_pictures(tmp_path: Path, files: str, train: 
     assert theirs["label"] == ours["label"] == 2
 
 
-def test_other_pictures_end_the_benchmark(tmp_path: Path) -> None:
-    kind = end_to_end.FILES[FOLDER]
-    records = [ClipRecord(write_clip(kind, tmp_path, number), 0) for number in range(2)]
+def test_other_pictures_end_the_benchmark(clips: dict[str, Path], tmp_path: Path) -> None:
+    other = write_clip(end_to_end.FILES[FOLDER], tmp_path, 1)
+    records = [ClipRecord(path, 0) for path in (clips[FOLDER], other)]
     common = {"config": DataConfig(frames=2), "image_size": 32, "train": False}
     one, other = (end_to_end.datasets(FOLDER, [record], **common) for record in records)
     loaders = {"reference": one["reference"], "ours": other["ours"]}

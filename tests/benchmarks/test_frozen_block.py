@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -56,6 +57,8 @@ def test_a_wrong_backend_is_not_timed(small: None) -> None:
 def test_writes_what_it_measured(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Into no C++, which takes a compiler most of a minute.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     monkeypatch.setattr(
         sys, "argv",
         ["", "--operators", "attention", "--seconds", "0.01", "--output", str(tmp_path)],

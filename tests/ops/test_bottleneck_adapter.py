@@ -75,6 +75,7 @@ def check_against_fp64(
     device: str,
     residual: bool = True,
     layouts: dict[str, Layout] | None = None,
+    backend: str = "triton",
     **form: object,
 ) -> None:
     drawn = [inputs(shape, hidden, dtype, residual, number) for number in range(DRAWS)]
@@ -85,7 +86,7 @@ def check_against_fp64(
         )
         for operands in drawn
     ]
-    no_worse_than_eager(run(drawn[0], "triton", dtype, device, layouts, **form), draws)
+    no_worse_than_eager(run(drawn[0], backend, dtype, device, layouts, **form), draws)
 
 
 SMALL = [
@@ -187,6 +188,31 @@ def test_no_rows(triton_device: str) -> None:
     assert not any(result.any() for result in results.values())
 
 
+def check_autocast(
+    x_dtype: torch.dtype, dtype: torch.dtype, skip: bool, device: str, backend: str
+) -> None:
+    """Products in autocast's dtype, the sums in their own, as PyTorch does for the reference."""
+
+    def results(operands: dict[str, Tensor | None], backend: str) -> Results:
+        leaves = {
+            name: t.to(device, x_dtype if name == "x" else torch.float32).requires_grad_()
+            for name, t in operands.items()
+            if t is not None and name != "dy"
+        }
+        with torch.autocast(device, dtype):
+            y = bottleneck_adapter(**leaves, skip=skip, backend=backend)
+        assert y.dtype == (torch.float32 if skip else dtype)
+        grads = torch.autograd.grad(y, list(leaves.values()), operands["dy"].to(device, y.dtype))
+        return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
+
+    drawn = [inputs((21, 96), 24, torch.bfloat16, skip, number) for number in range(DRAWS)]
+    draws = [
+        (run(operands, "reference", torch.float64, skip=skip), results(operands, "reference"))
+        for operands in drawn
+    ]
+    no_worse_than_eager(results(drawn[0], backend), draws)
+
+
 @pytest.mark.parametrize(
     ("x_dtype", "dtype"),
     [
@@ -201,28 +227,7 @@ def test_no_rows(triton_device: str) -> None:
 def test_autocast_as_linear(
     x_dtype: torch.dtype, dtype: torch.dtype, skip: bool, triton_device: str
 ) -> None:
-    """Products in autocast's dtype, the sums in their own, as PyTorch does for the reference."""
-
-    def results(operands: dict[str, Tensor | None], backend: str) -> Results:
-        leaves = {
-            name: t.to(triton_device, x_dtype if name == "x" else torch.float32).requires_grad_()
-            for name, t in operands.items()
-            if t is not None and name != "dy"
-        }
-        with torch.autocast(triton_device, dtype):
-            y = bottleneck_adapter(**leaves, skip=skip, backend=backend)
-        assert y.dtype == (torch.float32 if skip else dtype)
-        grads = torch.autograd.grad(
-            y, list(leaves.values()), operands["dy"].to(triton_device, y.dtype)
-        )
-        return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
-
-    drawn = [inputs((21, 96), 24, torch.bfloat16, skip, number) for number in range(DRAWS)]
-    draws = [
-        (run(operands, "reference", torch.float64, skip=skip), results(operands, "reference"))
-        for operands in drawn
-    ]
-    no_worse_than_eager(results(drawn[0], "triton"), draws)
+    check_autocast(x_dtype, dtype, skip, triton_device, "triton")
 
 
 @pytest.mark.parametrize(
