@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,8 +31,8 @@ from benchmarks.record import RESULTS, interleaved, write
 from benchmarks.reference.model import ReferencePEClip
 from peclip_fast import create_model
 from peclip_fast.models import PEClip
-from peclip_fast.models.pe_clip import END, START
 from peclip_fast.models.reference_checkpoint import PREFIX, SUFFIX, published_name
+from peclip_fast.models.tokenizer import END, START, tokenizer
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 CLASSES = tuple(PUBLISHED_ACTION_UNITS)
@@ -60,8 +59,8 @@ def make_ours(backbone: str, backend: str) -> PEClip:
 def make_reference(backbone: str) -> ReferencePEClip:
     """The reference implementation with the same weights."""
     ours = make_ours(backbone, "reference")
-    encode = open_clip.tokenizer.SimpleTokenizer().encode
     context = ours.config.context_tokens
+    encode = tokenizer().encode
     rows = [[START, *[PLACEHOLDER] * context, *encode(text), END] for text in ours.texts]
     tokens = torch.tensor([row + [0] * (CONTEXT - len(row)) for row in rows])
     embedded = ours.backbone.token_embedding.weight[tokens].detach()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,15 +38,6 @@ def index_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_index, "cache_folder", lambda: folder)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_tokenizer() -> Iterator[None]:
-    """Making one takes longer than a tiny model itself, and each model makes its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        made = functools.cache(open_clip.tokenizer.SimpleTokenizer)
-        patch.setattr(open_clip.tokenizer, "SimpleTokenizer", made)
         yield
 
 

@@ -19,12 +19,12 @@ from peclip_fast.models.backbone import fingerprint, save_backbone
 from peclip_fast.models.config import PEClipConfig
 from peclip_fast.models.prompts import Prompts
 from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
+from peclip_fast.models.tokenizer import END, START, tokenizer
 from peclip_fast.models.towers import TextTower, VisionTower, attend, feed_forward
 from peclip_fast.texts import class_texts
 
 LOGIT_SCALE = 100.0  # the published head: 100 times the cosine
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-START, END = 49406, 49407  # CLIP's start-of-text and end-of-text tokens
 
 
 class PEClip(nn.Module):
@@ -99,8 +99,7 @@ class PEClip(nn.Module):
 
     def _tokenize(self) -> Tensor:
         """Class texts as tokens (C, n), n the longest text: what follows its end is never read."""
-        encode = open_clip.tokenizer.SimpleTokenizer().encode
-        ids = [[START, *encode(text), END] for text in self.texts]
+        ids = [[START, *tokenizer().encode(text), END] for text in self.texts]
         context = self.prompts.tokens if self.prompts is not None else 0
         room = self._text.context_length - context
         for text, row in zip(self.texts, ids, strict=True):

@@ -15,8 +15,9 @@ from torch import Tensor
 from peclip_fast.errors import InputError
 from peclip_fast.models.backbone import fingerprint
 from peclip_fast.models.config import PEClipConfig
-from peclip_fast.models.pe_clip import END, START, PEClip
+from peclip_fast.models.pe_clip import PEClip
 from peclip_fast.models.storage import refuse_other_tensors
+from peclip_fast.models.tokenizer import END, START, tokenizer
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 HEAD_WIDTH = 64  # of OpenAI's CLIP, which the published program builds on
@@ -198,7 +199,7 @@ def _class_tokens(
     """
     suffix = state[SUFFIX].float()
     texts = list(PUBLISHED_ACTION_UNITS.values()) if class_texts is None else class_texts
-    tokens = [[START, *_encode(text), END] for text in texts]
+    tokens = [[START, *tokenizer().encode(text), END] for text in texts]
     fits = len(tokens) == len(suffix) and max(map(len, tokens)) <= suffix.shape[1] + 1
     if fits:
         padded = torch.tensor([row[1:] + [0] * (suffix.shape[1] + 1 - len(row)) for row in tokens])
@@ -231,17 +232,10 @@ def _recover(suffix: Tensor, table: Tensor) -> list[int]:
     return nearest[: nearest.index(END) + 1] if END in nearest else nearest
 
 
-_tokenizer = open_clip.tokenizer.SimpleTokenizer()
-
-
-def _encode(text: str) -> list[int]:
-    return _tokenizer.encode(text)
-
-
 def _text_of(tokens: list[int]) -> str:
     """A text that has these tokens; Table 1's own spelling where it is one of its texts."""
     body = [t for t in tokens if t not in (START, END)]
     for text in PUBLISHED_ACTION_UNITS.values():
-        if _encode(text) == body:
+        if tokenizer().encode(text) == body:
             return text
-    return _tokenizer.decode(body).strip()
+    return tokenizer().decode(body).strip()

@@ -74,10 +74,7 @@ def product(
     if term is None and added and added[0].dtype == x.dtype:
         term, rest = added[0], added[1:]
     given = None if rest else out
-    if term is None:
-        y = torch.mm(x, matrix, out=given)
-    else:
-        y = torch.addmm(term, x, matrix, out=given)
+    y = torch.mm(x, matrix, out=given) if term is None else torch.addmm(term, x, matrix, out=given)
     for t in rest:
         y = y + t
     return out.copy_(y) if rest and out is not None else y
