@@ -1,0 +1,1 @@
+"""The papers' experiments: what they published, and the same by name."""

@@ -1,0 +1,115 @@
+"""What the papers published, for results of ours to stand beside: numbers as printed there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from peclip_fast.config import read_yaml
+from peclip_fast.errors import InputError
+
+TABLES = Path(str(files("peclip_fast"))) / "experiments" / "published"
+Cell = str | float | bool | None
+
+
+class Scores(NamedTuple):
+    """Results on a dataset, in percent."""
+
+    uar: float
+    war: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a published table.
+
+    Args:
+        cells: column -> value as printed; None where nothing is.
+    """
+
+    cells: Mapping[str, Cell]
+
+    @property
+    def name(self) -> str:
+        """The method or setting."""
+        return str(self.cells["name"])
+
+    @property
+    def config(self) -> str | None:
+        """Name of the row's configuration, which goes over a dataset's recipe."""
+        config = self.cells.get("config")
+        return None if config is None else str(config)
+
+    @property
+    def parameters(self) -> float | None:
+        """Millions of trained parameters, rounded as printed."""
+        return self._number("parameters")
+
+    def scores(self, dataset: str) -> Scores | None:
+        """Results on a dataset (dfew, ferv39k, mafw), where the row has them."""
+        uar, war = (self._number(f"{dataset}.{metric}") for metric in Scores._fields)
+        return None if uar is None or war is None else Scores(uar, war)
+
+    @property
+    def recalls(self) -> dict[str, float]:
+        """Class -> recall in percent, in the table's order; empty where a table has none."""
+        found = {key: self._number(key) for key in self.cells if key.startswith("recall.")}
+        return {key.removeprefix("recall."): r for key, r in found.items() if r is not None}
+
+    def _number(self, column: str) -> float | None:
+        value = self.cells.get(column)
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table.
+
+    Args:
+        name: as read_table() takes it.
+        title: what is compared.
+        source: paper and number of the table.
+        protocol: which test splits the numbers are of, where the paper says so.
+        folds: DFEW's test folds among them.
+        notes: what a reader must know, such as where the printed numbers disagree.
+        columns: key -> heading.
+        rows: in the printed order.
+    """
+
+    name: str
+    title: str
+    source: str
+    protocol: str | None
+    folds: tuple[int, ...]
+    notes: tuple[str, ...]
+    columns: Mapping[str, str]
+    rows: tuple[Row, ...]
+
+
+def table_names() -> list[str]:
+    """The published tables, by name."""
+    return sorted(path.stem for path in TABLES.glob("*.yaml"))
+
+
+def read_table(name: str) -> Table:
+    """A published table, such as "pe-clip-table6"; InputError where there is none."""
+    if name not in table_names():
+        raise InputError(
+            f"table {name!r}: not among the published ones; expected one of "
+            f"{', '.join(table_names())}"
+        )
+    content = read_yaml(TABLES / f"{name}.yaml")
+    columns = content["columns"]
+    return Table(
+        name=name,
+        title=content["title"],
+        source=content["source"],
+        protocol=content.get("protocol"),
+        folds=tuple(content.get("folds", ())),
+        notes=tuple(content.get("notes", ())),
+        columns=columns,
+        rows=tuple(Row(dict(zip(columns, cells, strict=True))) for cells in content["rows"]),
+    )
