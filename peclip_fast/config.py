@@ -142,17 +142,42 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return options
 
 
+def config_names() -> list[str]:
+    """The packaged configurations: recipes (dfew) and rows of tables (table6/ta)."""
+    paths = (path.relative_to(CONFIGS).with_suffix("") for path in CONFIGS.rglob("*.yaml"))
+    return sorted(path.as_posix() for path in paths)
+
+
 def config_path(name: str) -> Path:
     """The YAML file of a packaged configuration's name, or the file itself."""
-    packaged = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    packaged = config_names()
     if name in packaged:
         return CONFIGS / f"{name}.yaml"
     if Path(name).is_file():
         return Path(name)
+    rows = [n for n in packaged if n.startswith(f"{name.split('/')[0]}/")]
+    told = rows or [n for n in packaged if "/" not in n]
     raise InputError(
         f"--config {name}: no such file, and no configuration of that name"
-        f"{_hint(name, packaged)}; known names: {', '.join(packaged)}"
+        f"{_hint(name, packaged)}; known names: {', '.join(told)}"
     )
+
+
+def config_layers(names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """What resolve() takes of the configurations of these names, the later over the earlier."""
+    if names and "/" in names[0] and names[0] in config_names():
+        raise InputError(
+            f"--config {names[0]}: a row of a table, which holds only what differs from a "
+            "dataset's recipe; expected a recipe in front of it, such as dfew"
+        )
+    return [(name, read_yaml(config_path(name))) for name in names]
+
+
+def config_title(names: Sequence[str]) -> str:
+    """A word for configurations together, which can name a folder: dfew-table6-ta."""
+    packaged = config_names()
+    parts = (name.replace("/", "-") if name in packaged else Path(name).stem for name in names)
+    return "-".join(parts)
 
 
 class _Help(DefaultHelpFormatter):
@@ -185,6 +210,16 @@ def make_parser(command: str, description: str, usage: str) -> ArgumentParser:
         allow_abbrev=False,
     )
     return _add_sections(parser)
+
+
+def add_config_option(parser: ArgumentParser) -> None:
+    """The option --config, for config_layers()."""
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        metavar="NAME",
+        help="packaged configurations by name, or files; the later over the earlier",
+    )
 
 
 def _add_sections(parser: ArgumentParser) -> ArgumentParser:

@@ -13,7 +13,13 @@ import torch
 
 import peclip_fast
 from peclip_fast.cli import run_command
-from peclip_fast.config import config_path, make_parser, read_arguments, read_yaml, resolve
+from peclip_fast.config import (
+    add_config_option,
+    config_layers,
+    make_parser,
+    read_arguments,
+    resolve,
+)
 from peclip_fast.models import PEClip, PEClipConfig
 from peclip_fast.models.adapters import bottleneck_width
 from peclip_fast.models.backbone import load_backbone
@@ -50,13 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _info(argv: list[str]) -> None:
     parser = make_parser(
-        "info", __doc__ or "", "[--config NAME] [--model.reduction 4 ...] [--json]"
+        "info", __doc__ or "", "[--config NAME ...] [--model.reduction 4 ...] [--json]"
     )
-    parser.add_argument("--config", type=str, help="a packaged configuration's name, or a file")
+    add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = read_arguments(parser, argv)
-    layers = [(options.config, read_yaml(config_path(options.config)))] if options.config else []
-    found = describe_model(resolve(parser, argv, layers).model)
+    found = describe_model(resolve(parser, argv, config_layers(options.config or [])).model)
     print(json.dumps(found, indent=2) if options.json else as_text(found))
 
 

@@ -12,7 +12,9 @@ import torch
 from peclip_fast.cli import run_command
 from peclip_fast.config import (
     RunConfig,
-    config_path,
+    add_config_option,
+    config_layers,
+    config_title,
     differences,
     make_parser,
     read_arguments,
@@ -92,8 +94,8 @@ def _train(argv: list[str]) -> None:
 
 def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
     """The configuration and the run folder, both checked; nothing is written."""
-    parser = make_parser("train", DESCRIPTION, "[--config NAME] [--data.root FOLDER] [option ...]")
-    parser.add_argument("--config", type=str, help="a packaged configuration's name, or a file")
+    parser = make_parser("train", DESCRIPTION, "[--config NAME ...] [--data.root FOLDER] [options]")
+    add_config_option(parser)
     parser.add_argument(
         "--output", type=str, help="the run folder; runs/NAME of the configuration unless given"
     )
@@ -101,8 +103,8 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
         "--resume", action="store_true", help="go on with the run in the run folder"
     )
     arguments = read_arguments(parser, argv)
-    name = arguments.config or DEFAULT
-    run = RunFolder(Path(arguments.output or Path("runs") / Path(name).stem))
+    names = arguments.config or [DEFAULT]
+    run = RunFolder(Path(arguments.output or Path("runs") / config_title(names)))
     saved = []
     if arguments.resume and run.exists:
         check_writable(run.path)
@@ -113,7 +115,7 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
             print(f"{run.path}: no run to go on with; starting one", file=sys.stderr)
     layers = list(saved)
     if arguments.config or not saved:
-        layers.append((name, read_yaml(config_path(name))))
+        layers += config_layers(names)
     config = resolve(parser, argv, layers)
     if saved:
         former = resolve(make_parser("train", "", ""), [], saved)

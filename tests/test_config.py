@@ -12,7 +12,9 @@ from peclip_fast.config import (
     CONFIGS,
     RunConfig,
     TrainConfig,
+    config_layers,
     config_path,
+    config_title,
     differences,
     make_parser,
     read_arguments,
@@ -140,6 +142,32 @@ def test_known_names_are_told():
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == NAMES
     with pytest.raises(InputError, match=r"--config dfw: .*; did you mean dfew\?; known names: a"):
         config_path("dfw")
+
+
+def test_a_row_of_a_table_goes_over_a_recipe():
+    layers = config_layers(["ferv39k", "table9/r4"])
+    config = resolve(make_parser("train", "", ""), [], layers)
+    recipe = parse(layer=read_yaml(config_path("ferv39k")))
+    assert [str(d) for d in differences(recipe, config)] == ["model.reduction=8, not 4"]
+    assert config_title(["ferv39k", "table9/r4", "a/mine.yaml"]) == "ferv39k-table9-r4-mine"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["table9/r4"], "--config table9/r4: a row of a table, .*; expected a recipe in front"),
+        (["table9/r4", "dfew"], "--config table9/r4: a row of a table"),
+        (
+            ["dfew", "table9/r5"],
+            r"--config table9/r5: .*; did you mean table9/r\d+\?; known names: table9/r16, table",
+        ),
+        (["dfew", "table9"], "--config table9: .*; known names: table9/r16, table9/r4, table9/r8"),
+        (["dfew", "tabel6/ta"], r"did you mean table6/ta\?; known names: afew, "),
+    ],
+)
+def test_rows_that_are_not_there_or_alone(names, message):
+    with pytest.raises(InputError, match=message):
+        config_layers(names)
 
 
 def test_help_has_a_sentence_for_every_option():

@@ -18,6 +18,7 @@ from peclip_fast.info import main
         (["--model.recurrence", "rnn"], 9_399_564 - 2_477_964 + 2_030_988),
         (["--model.recurrence", "lstm"], 9_399_564 - 2_477_964 + 2_701_452),
         (["--model.recurrence", "none"], 9_399_564 - 2_477_964 + 1_807_500),
+        (["--config", "dfew", "table9/r4"], 16_512_780),
     ],
 )
 def test_counts(capsys, arguments, total):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import open_clip
 import pytest
 
 from peclip_fast import InputError
-from peclip_fast.texts import ACTION_UNITS, PUBLISHED_ACTION_UNITS, class_texts
+from peclip_fast.data import dfew, mafw, ravdess
+from peclip_fast.texts import (
+    ACTION_UNITS,
+    OUR_DESCRIPTIONS,
+    PUBLISHED_ACTION_UNITS,
+    class_texts,
+)
 
 
 def test_table_1_in_the_order_asked_for():
@@ -13,9 +20,19 @@ def test_table_1_in_the_order_asked_for():
     assert texts == (PUBLISHED_ACTION_UNITS["fear"], "Cheek Raiser, Lip Corner Puller.")
 
 
-def test_every_text_is_of_its_own_and_ends():
-    assert len(set(ACTION_UNITS.values())) == len(ACTION_UNITS)
-    assert all(text.endswith(".") for text in ACTION_UNITS.values())
+@pytest.mark.parametrize("texts", [ACTION_UNITS, OUR_DESCRIPTIONS], ids=["units", "descriptions"])
+def test_every_text_is_of_its_own_and_ends(texts):
+    assert len(set(texts.values())) == len(texts)
+    assert all(text.endswith(".") for text in texts.values())
+
+
+@pytest.mark.parametrize("classes", [dfew.CLASSES, mafw.CLASSES, ravdess.CLASSES], ids=len)
+def test_descriptions_of_the_classes_of_the_datasets(classes):
+    """They fit beside 16 context tokens, as many as CoOp's own, and don't name the class."""
+    encode = open_clip.tokenizer.SimpleTokenizer().encode
+    for label, text in zip(classes, class_texts(classes, "descriptions"), strict=True):
+        assert len(encode(text)) + 2 + 16 <= 77
+        assert label not in text.lower()
 
 
 def test_names_and_free_texts():
@@ -27,7 +44,11 @@ def test_names_and_free_texts():
     ("texts", "message"),
     [
         ("action_units", "none for the class 'joy'"),
-        ("actions", "texts='actions': expected 'action_units', 'class_names' or a list"),
+        ("descriptions", "texts='descriptions': there are none for the class 'joy'"),
+        (
+            "actions",
+            "texts='actions': expected 'action_units', 'descriptions', 'class_names' or a list",
+        ),
         (["one"], "expected one per class, 2, got 1"),
     ],
 )

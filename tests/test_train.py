@@ -146,6 +146,15 @@ def test_a_run_is_repeated_from_its_saved_configuration(config, tmp_path):
     ).read_text()
 
 
+def test_a_row_of_a_table_over_a_configuration(config, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert main(["--config", config(epochs=2), "table8/lstm", "--output", str(run.path)]) == 0
+    assert "recurrence: lstm" in run.config.read_text()
+    trained = load_file(run.model / "model.safetensors")
+    gates = [t.shape for name, t in trained.items() if name.endswith("weight_ih_l0")]
+    assert gates and all(rows == 4 * columns for rows, columns in gates)
+
+
 def test_select_best_says_so(config, tmp_path, capsys):
     run = RunFolder(tmp_path / "run")
     argv = ["--config", config(epochs=3, select="best"), "--output", str(run.path)]
@@ -170,6 +179,7 @@ def test_select_best_says_so(config, tmp_path, capsys):
         (["--model.texts", "[one]"], "expected one per class"),
         (["--train.precision", "fp16"], "needs a GPU"),
         (["--data.frame", "3"], "did you mean --data.frames?"),
+        (["--config", "table8/lstm"], "expected a recipe in front of it"),
         (["--output", "/proc/run"], "/proc/run: can't write there"),
     ],
 )

@@ -12,10 +12,9 @@ from jsonargparse import ArgumentParser, Namespace
 from peclip_fast.cli import run_command
 from peclip_fast.config import (
     RunConfig,
-    config_path,
+    config_layers,
     make_parser,
     read_arguments,
-    read_yaml,
     resolve,
 )
 from peclip_fast.data import DatasetSplits, check, pack, summary
@@ -150,10 +149,10 @@ def _read(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, RunConfig
         raise InputError(f"--timeout {arguments.timeout:g}: expected more than 0 seconds")
     name = arguments.config
     try:
-        path = config_path(name)
+        layers = config_layers([name])
     except InputError as error:  # it isn't an option here
         raise InputError(str(error).replace("--config", "CONFIG", 1)) from None
-    config = resolve(parser, argv, [(name, read_yaml(path))])
+    config = resolve(parser, argv, layers)
     return arguments, config, open_clips(config, World(0, 1, 0, 1))
 
 

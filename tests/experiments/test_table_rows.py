@@ -1,0 +1,128 @@
+"""Every row of the paper's Tables 5 to 10: its configuration, its parameters, its training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from peclip_fast import create_model
+from peclip_fast.config import (
+    config_layers,
+    config_names,
+    differences,
+    make_parser,
+    resolve,
+)
+from peclip_fast.data.dfew import CLASSES
+from peclip_fast.experiments.published import read_table
+from peclip_fast.models import PEClip
+from peclip_fast.models.backbone import load_backbone
+
+TABLES = [read_table(f"pe-clip-table{number}") for number in range(5, 11)]
+ROWS = {row.config: row for table in TABLES for row in table.rows}
+
+
+def configure(*names, options=()):
+    return resolve(make_parser("train", "", ""), options, config_layers(names))
+
+
+# Rows that are the same configuration under several names train once.
+DISTINCT = {configure("dfew", name).to_yaml(): name for name in reversed(ROWS)}
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """ViT-B/16 without memory."""
+    with torch.device("meta"):
+        return load_backbone("ViT-B-16-quickgelu")
+
+
+@pytest.fixture(scope="module")
+def vit_b_16():
+    """ViT-B/16 with random weights."""
+    return load_backbone("ViT-B-16-quickgelu")
+
+
+def trained(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_rows_and_configurations_are_the_same():
+    assert ROWS.keys() == {name for name in config_names() if "/" in name}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_parameters_are_the_published_ones(name, shapes):
+    with torch.device("meta"):
+        model = PEClip(configure("dfew", name).model, CLASSES, shapes)
+    printed = ROWS[name].parameters
+    if name.startswith("table10/"):
+        assert printed is None
+    else:
+        assert round(trained(model) / 1e6, 1 if printed < 1 else 0) == printed
+
+
+def test_the_whole_method_is_one_configuration_in_all_tables():
+    recipe = configure("dfew")
+    whole = [n for n, row in ROWS.items() if row.scores("dfew").war == 75.35]
+    assert len(whole) == 6
+    for name in whole:
+        assert differences(recipe, configure("dfew", name)) == []
+    assert configure("dfew", "table5/adapters") == configure("dfew", "table10/class-names")
+    assert len(DISTINCT) == len(ROWS) - 6
+
+
+def test_the_adapters_of_table_6_are_those_of_its_columns():
+    for row in read_table("pe-clip-table6").rows:
+        model = asdict(configure("dfew", row.config).model)
+        parts = ("text_adapter", "shared_text", "shared_vision", "temporal")
+        assert {part: model[part] for part in parts} == {part: row.cells[part] for part in parts}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_changes_the_model_of_every_recipe_and_nothing_else(name):
+    for recipe in ("dfew", "ferv39k", "demo"):
+        plain, changed = configure(recipe), configure(recipe, name)
+        assert (changed.data, changed.train) == (plain.data, plain.train)
+
+
+def train_two_steps(model, frames):
+    """Both steps move every trained tensor, and no frozen one gets a gradient."""
+    with torch.no_grad():
+        for name, parameter in model.trained_parameters().items():
+            if name.endswith("scale.bias"):  # at random weights the ReLU may shut a block's TDA
+                parameter.fill_(2.0)
+    groups = model.parameter_groups().values()
+    optimizer = torch.optim.AdamW([p for group in groups for p in group], lr=1e-3)
+    before = {n: p.detach().clone() for n, p in model.trained_parameters().items()}
+    labels = torch.arange(len(frames)) % len(model.classes)
+    for _ in range(2):
+        loss = F.cross_entropy(model(frames), labels)
+        assert loss.isfinite()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # The TDA starts at zero: what is in front of its up-projection gets its gradient second.
+    still = [n for n, p in model.trained_parameters().items() if not p.grad.any()]
+    assert still == [], "these trained tensors got no gradient"
+    assert all(not torch.equal(p, before[n]) for n, p in model.trained_parameters().items())
+    assert all(p.grad is None for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize("name", DISTINCT.values())
+def test_every_row_trains(name, tiny_backbone):
+    options = ["--model.backbone", tiny_backbone, "--model.pretrained=null"]
+    config = configure("dfew", name, options=[*options, "--model.prompt_depth=3"]).model
+    torch.manual_seed(0)
+    train_two_steps(create_model(classes=CLASSES, **asdict(config)), torch.rand(2, 3, 3, 32, 32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTINCT.values())
+def test_every_row_trains_on_vit_b_16(name, vit_b_16):
+    torch.manual_seed(0)
+    model = PEClip(configure("dfew", name).model, CLASSES, vit_b_16)
+    train_two_steps(model, torch.rand(1, 2, 3, 224, 224))
