@@ -207,7 +207,7 @@ class PEClip(nn.Module):
         tower, (clips, length) = self._vision, frames.shape[:2]
         frozen = self._frozen_backend
         context = self.prompts.for_vision() if self.prompts is not None else []
-        x = tower.embed(self._pixels(frames).flatten(0, 1), context[0] if context else None)
+        x = tower.embed(self.pixels(frames).flatten(0, 1), context[0] if context else None)
         last = len(tower.blocks) - 1
         for i, block in enumerate(tower.blocks):
             if 0 < i < len(context):
@@ -226,7 +226,8 @@ class PEClip(nn.Module):
         features = _wide(tower.project(x[:, 0])).unflatten(0, (clips, length))
         return F.normalize(features.mean(1), dim=-1)
 
-    def _pixels(self, frames: Tensor) -> Tensor:
+    def pixels(self, frames: Tensor) -> Tensor:
+        """Frames (..., 3, H, W), float in [0, 1] or uint8 -> what the encoder reads, its dtype."""
         dtype = self._vision.visual.conv1.weight.dtype
         x = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
         if self.config.normalize == "clip":

@@ -1,0 +1,83 @@
+"""``python -m peclip_fast.explain RUN clip.mp4``: what a model looks at in a clip, as pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from peclip_fast.cli import run_command
+from peclip_fast.config import RunConfig, make_parser, read_arguments, read_yaml, resolve
+from peclip_fast.data import ClipRecord, open_record, sample_indices
+from peclip_fast.data.augment import apply_transform, centre_transform
+from peclip_fast.engine.distributed import World, set_up
+from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.explain.explanation import explain_clip
+from peclip_fast.explain.film import film_mp4
+from peclip_fast.explain.scene import Scene
+from peclip_fast.explain.strip import strip_png
+from peclip_fast.files import check_writable, write_bytes
+from peclip_fast.models import from_pretrained
+
+DESCRIPTION = """Draw where a run's model looks in a clip, a video file or a folder of frames:
+attention rollout and gradient rollout of the class token in each frame, of the frozen backbone, of
+the backbone with the shared adapters (ShA) alone, and of the full model; the temporal adapter's
+scale in each frame; and the probabilities of the clip up to each frame. The output folder gets
+NAME.png, and NAME.mp4 with the rollouts over the frames. It computes in fp32 whatever the run's
+precision is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_explain, argv)
+
+
+def _explain(argv: list[str]) -> None:
+    parser = make_parser("explain", DESCRIPTION, "RUN CLIP [--output FOLDER] [option ...]")
+    parser.add_argument("run", type=str, help="the run folder")
+    parser.add_argument("clip", type=str, help="a video file or a folder of frames")
+    parser.add_argument(
+        "--output", type=str, help="where the pictures go; explain/ in the run folder unless given"
+    )
+    arguments = read_arguments(parser, argv)
+    run = RunFolder(Path(arguments.run))
+    run.check_trained()
+    config = resolve(parser, argv, [(str(run.config), read_yaml(run.config))])
+    folder = Path(arguments.output or run.path / "explain")
+    check_writable(folder)
+    device = set_up(config.train, World(0, 1, 0, 1))
+    model = from_pretrained(run.model, **asdict(config.model)).to(device)
+    clip = Path(arguments.clip)
+    frames, numbers, length = _read(clip, config, model.image_size)
+    explanation = explain_clip(model, frames.to(device))
+    path = clip.resolve()  # "." has no name
+    name = path.name if path.is_dir() else path.stem
+    scene = Scene(path.name, numbers, length, frames, model.classes, explanation, config.title)
+    if explanation.class_scales is None:
+        print("no curve of the TDA's scale: this run's model has none", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, data in ((".png", strip_png(scene)), (".mp4", film_mp4(scene))):
+        write_bytes(folder / f"{name}{suffix}", data)
+        print(folder / f"{name}{suffix}")
+
+
+def _read(clip: Path, config: RunConfig, side: int) -> tuple[Tensor, list[int], int]:
+    """The frames as testing takes them, uint8 (T, 3, side, side), their numbers, and of how many.
+
+    By PyAV, whatever decoder the run has.
+    """
+    source = open_record(ClipRecord(clip, label=0))
+    try:
+        numbers = sample_indices(source.num_frames, config.data.frames)
+        images = source.read(numbers)
+        length = source.num_frames
+    finally:
+        source.close()
+    return apply_transform(images, centre_transform(*images.shape[1:3]), side), numbers, length
+
+
+if __name__ == "__main__":
+    sys.exit(main())

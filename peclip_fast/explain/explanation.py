@@ -1,0 +1,113 @@
+"""All that is shown of one clip, computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
+from peclip_fast.explain.trace import Trace, trace
+from peclip_fast.models import PEClip
+from peclip_fast.models.ablation import with_parts
+from peclip_fast.models.pe_clip import LOGIT_SCALE
+
+FROZEN, SHARED, FULL = "frozen CLIP", "CLIP + ShA", "full model"
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the model looks with some of its parts, in each of T frames; g * g patches a frame.
+
+    Args:
+        name: of the parts.
+        rollout: attention rollout of the class token, (T, g, g), shares of 1.
+        gradient: gradient rollout of the class token for the explained class, (T, g, g).
+    """
+
+    name: str
+    rollout: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of one clip of T frames, in float32 on the CPU.
+
+    Args:
+        views: with ever more parts of the model, the whole model last.
+        probabilities: (T, C), of the clip up to each frame; the last row is the model's answer.
+        class_scales: (blocks, T), the TDA's s of the class token; None without such a scale.
+        token_scales: (blocks, T), the mean of s over the tokens that reach the output: all of
+            them, but in the last block the class token.
+    """
+
+    views: list[View]
+    probabilities: Tensor
+    class_scales: Tensor | None
+    token_scales: Tensor | None
+
+    @property
+    def predicted(self) -> int:
+        """The class whose logit the gradients are of, in all views: the model's answer."""
+        return int(self.probabilities[-1].argmax())
+
+
+def explain_clip(model: PEClip, frames: Tensor) -> Explanation:
+    """Explain what a model says of a clip.
+
+    Args:
+        model: in eval mode, in float32.
+        frames: (T, 3, H, W), float in [0, 1] or uint8, on the model's device.
+    """
+    with torch.enable_grad():
+        seen = trace(model, frames)
+        logits = logits_so_far(seen, model)
+        predicted = int(logits[-1].argmax())
+        last = _view(FULL, seen, logits[-1, predicted])
+    views = [_part_view(name, part, frames, predicted) for name, part in _parts(model)]
+    scales = [s.detach().float().cpu() for s in seen.scales]
+    means = [s.mean(1) for s in scales[:-1]] + [s[:, 0] for s in scales[-1:]]
+    return Explanation(
+        views=[*views, last],
+        probabilities=logits.detach().softmax(-1).float().cpu(),
+        class_scales=torch.stack([s[:, 0] for s in scales]) if scales else None,
+        token_scales=torch.stack(means) if scales else None,
+    )
+
+
+def logits_so_far(seen: Trace, model: PEClip) -> Tensor:
+    """Logits (T, C) of the clip's first frame, its first two, and so on to the whole clip.
+
+    The TDA walks forward and the head takes the mean over the frames, so these are the logits that
+    the model gives to the clips that end there.
+    """
+    counts = torch.arange(1, 1 + len(seen.features), device=seen.features.device)
+    means = seen.features.cumsum(0) / counts[:, None]
+    return LOGIT_SCALE * F.normalize(means, dim=-1) @ model.encode_texts().T
+
+
+def _parts(model: PEClip) -> Iterator[tuple[str, PEClip]]:
+    """The frozen backbone, then with ShA, as far as that isn't the whole model."""
+    parts = model.parts()
+    if parts:
+        yield FROZEN, with_parts(model, ())
+    shared = [name for name in ("shared_text", "shared_vision") if name in parts]
+    if "shared_vision" in shared and len(shared) < len(parts):
+        yield SHARED, with_parts(model, shared)
+
+
+def _part_view(name: str, model: PEClip, frames: Tensor, explained: int) -> View:
+    with torch.enable_grad():
+        seen = trace(model, frames)
+        return _view(name, seen, logits_so_far(seen, model)[-1, explained])
+
+
+def _view(name: str, seen: Trace, logit: Tensor) -> View:
+    gradients = torch.autograd.grad(logit, seen.maps)
+    rolled = attention_rollout(seen), gradient_rollout(seen, gradients)
+    rollout, gradient = (on_patches(r.detach(), seen.patches).float().cpu() for r in rolled)
+    return View(name, rollout, gradient)

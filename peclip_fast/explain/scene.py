@@ -1,0 +1,69 @@
+"""What the strip and the film are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from peclip_fast.explain.explanation import Explanation
+from peclip_fast.explain.overlay import overlay, pictures
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures of one kind: T of them, of one view."""
+
+    kind: str
+    name: str
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An explained clip.
+
+    Args:
+        clip: its name.
+        numbers: of the T frames within the clip, from 0.
+        length: frames of the clip.
+        frames: uint8 (T, 3, H, W), as the model saw them.
+        classes: names.
+        explanation: of the frames.
+        note: of the run.
+    """
+
+    clip: str
+    numbers: Sequence[int]
+    length: int
+    frames: Tensor
+    classes: Sequence[str]
+    explanation: Explanation
+    note: str
+
+    @property
+    def answer(self) -> str:
+        """The predicted class and its probability."""
+        best = self.explanation.predicted
+        return f"{self.classes[best]}, {100 * self.explanation.probabilities[-1, best]:.0f} %"
+
+    def inputs(self) -> NDArray[np.uint8]:
+        """The frames as pictures, (T, side, side, 3)."""
+        return pictures(self.frames)
+
+    def rows(self) -> list[Row]:
+        """Rollouts of all views, then gradient rollouts of all views."""
+        shown, views = self.inputs(), self.explanation.views
+        gradient = f"gradient rollout of {self.classes[self.explanation.predicted]}"
+        return [
+            *(Row("attention rollout", v.name, overlay(shown, v.rollout)) for v in views),
+            *(Row(gradient, v.name, overlay(shown, v.gradient)) for v in views),
+        ]
+
+
+def shortened(name: str, most: int = 60) -> str:
+    """A long name with a gap in its middle."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
