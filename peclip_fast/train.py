@@ -22,13 +22,14 @@ from peclip_fast.config import (
     resolve,
 )
 from peclip_fast.data import DatasetSplits
+from peclip_fast.engine.curves import curves_png, read_history
 from peclip_fast.engine.distributed import World, gather, process_group, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.report import Report, facts, protocol
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
-from peclip_fast.files import check_writable, write_text
+from peclip_fast.files import check_writable, write_bytes, write_text
 from peclip_fast.inputs import open_clips
 from peclip_fast.models import PEClip, create_model
 from peclip_fast.models.backbone import backbone_folder
@@ -46,8 +47,8 @@ FREE_TO_CHANGE = (
 )
 DESCRIPTION = """Train a model on a dataset and report how well it does on the test split.
 Without arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/,
-metrics.csv, tensorboard/, model/, report.json, confusion.png and predictions.csv. An option's
-default is what is shown here, unless the configuration says something else."""
+metrics.csv, curves.png, tensorboard/, model/, report.json, confusion.png and predictions.csv. An
+option's default is what is shown here, unless the configuration says something else."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +90,7 @@ def _train(argv: list[str]) -> None:
                 facts(model, device, world.size) | {"skipped_training_clips": trained.skipped},
             )
             report.write(run.path)
+            write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
             print(f"\n{report.as_table()}\n\nwritten to {run.path}")
 
 

@@ -64,6 +64,7 @@ def test_a_run_leaves_all_its_files(config, tmp_path, capsys):
         "checkpoints",
         "config.yaml",
         "confusion.png",
+        "curves.png",
         "metrics.csv",
         "model",
         "predictions.csv",

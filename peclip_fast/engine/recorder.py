@@ -171,7 +171,7 @@ class Recorder(Callback):
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
-        write_text(self.run.path / "metrics.csv", text.getvalue())
+        write_text(self.run.metrics, text.getvalue())
 
     def _draw(self, row: Mapping[str, Any]) -> None:
         if self.curves is not None:

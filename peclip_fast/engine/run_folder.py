@@ -36,6 +36,16 @@ class RunFolder:
         return self.path / "checkpoints" / "best.safetensors"
 
     @property
+    def metrics(self) -> Path:
+        """The history: a row for each epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The history as a picture; there when the run has ended."""
+        return self.path / "curves.png"
+
+    @property
     def model(self) -> Path:
         """The trained model, as save_pretrained writes it; there when the run has ended."""
         return self.path / "model"

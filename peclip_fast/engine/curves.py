@@ -1,0 +1,91 @@
+"""The course of a training run as a picture: loss, scores on the test split, learning rates."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from peclip_fast.errors import InputError
+from peclip_fast.palette import BLUE, RED
+
+Row = Mapping[str, float | None]
+
+# Each panel with its title and what is in it: the column of metrics.csv, its name, factor, colour
+# and marker.
+_PANELS: dict[str, tuple[tuple[str, str, float, str, str], ...]] = {
+    "mean training loss (nats)": (("loss", "loss", 1, BLUE, "o"),),
+    "test split (%)": (
+        ("test_uar", "UAR", 100, BLUE, "o"),
+        ("test_war", "WAR", 100, RED, "s"),
+    ),
+    "learning rate, at the epoch's end": (
+        ("lr_adapters", "adapters", 1, BLUE, "o"),
+        ("lr_prompts", "prompts", 1, RED, "s"),
+    ),
+}
+
+
+def read_history(path: Path) -> list[Row]:
+    """The rows of metrics.csv, a row for each epoch; None where it has no number.
+
+    Raises:
+        InputError: there is no such file, or it is another.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restkey="", restval=""))
+        numbers: list[Row] = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the history that train writes") from None
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not the history that train writes ({error})") from error
+    if not numbers or not {"epoch", "loss"} <= numbers[0].keys():
+        raise InputError(f"{path}: expected the columns epoch and loss, and a row for each epoch")
+    return numbers
+
+
+def curves_png(history: Sequence[Row], title: str) -> bytes:
+    """A PNG of the columns that have numbers, over the epochs."""
+    panels = {
+        name: [line for line in lines if any(row.get(line[0]) is not None for row in history)]
+        for name, lines in _PANELS.items()
+    }
+    shown = {name: lines for name, lines in panels.items() if lines}
+    figure = Figure((0.6 + 4.2 * len(shown), 3.6), dpi=120, layout="constrained")
+    grid = figure.subplots(1, len(shown), squeeze=False)
+    for axes, (name, lines) in zip(grid[0], shown.items(), strict=True):
+        for line in lines:
+            _line(axes, history, *line)
+        axes.set(title=name, xlabel="epoch")
+        axes.title.set_fontsize(10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        if len(lines) > 1:
+            axes.legend(fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    return png.getvalue()
+
+
+def _line(
+    axes: Axes,
+    history: Sequence[Row],
+    column: str,
+    label: str,
+    factor: float,
+    colour: str,
+    marker: str,
+) -> None:
+    values = [(row["epoch"], row.get(column)) for row in history]
+    points = [(epoch, factor * value) for epoch, value in values if epoch and value is not None]
+    axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=4, label=label)
