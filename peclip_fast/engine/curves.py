@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,19 +17,20 @@ from peclip_fast.palette import BLUE, RED
 
 Row = Mapping[str, float | None]
 
-# Each panel with its title and what is in it: the column of metrics.csv, its name, factor, colour
-# and marker.
-_PANELS: dict[str, tuple[tuple[str, str, float, str, str], ...]] = {
-    "mean training loss (nats)": (("loss", "loss", 1, BLUE, "o"),),
-    "test split (%)": (
-        ("test_uar", "UAR", 100, BLUE, "o"),
-        ("test_war", "WAR", 100, RED, "s"),
-    ),
+# Each panel with its title and what is in it: the column of metrics.csv, its name and factor.
+_PANELS: dict[str, tuple[tuple[str, str, float], ...]] = {
+    "mean training loss (nats)": (("loss", "loss", 1),),
+    "test split (%)": (("test_uar", "UAR", 100), ("test_war", "WAR", 100)),
     "learning rate, at the epoch's end": (
-        ("lr_adapters", "adapters", 1, BLUE, "o"),
-        ("lr_prompts", "prompts", 1, RED, "s"),
+        ("lr_adapters", "adapters", 1),
+        ("lr_prompts", "prompts", 1),
     ),
 }
+# Of the first and second line of a panel: where they meet, both are seen.
+_LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o", "ms": 5, "lw": 2.2},
+    {"color": RED, "marker": "s", "ms": 3, "lw": 1.2, "ls": "--"},
+)
 
 
 def read_history(path: Path) -> list[Row]:
@@ -59,10 +60,12 @@ def curves_png(history: Sequence[Row], title: str) -> bytes:
     }
     shown = {name: lines for name, lines in panels.items() if lines}
     figure = Figure((0.6 + 4.2 * len(shown), 3.6), dpi=120, layout="constrained")
-    grid = figure.subplots(1, len(shown), squeeze=False)
+    grid = figure.subplots(1, len(shown), squeeze=False, sharex=True)
     for axes, (name, lines) in zip(grid[0], shown.items(), strict=True):
-        for line in lines:
-            _line(axes, history, *line)
+        for (column, label, factor), look in zip(lines, _LOOKS, strict=False):
+            values = [(row["epoch"], row.get(column)) for row in history]
+            points = [(e, factor * value) for e, value in values if e and value is not None]
+            axes.plot(*zip(*points, strict=True), label=label, **look)
         axes.set(title=name, xlabel="epoch")
         axes.title.set_fontsize(10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -75,17 +78,3 @@ def curves_png(history: Sequence[Row], title: str) -> bytes:
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
-
-
-def _line(
-    axes: Axes,
-    history: Sequence[Row],
-    column: str,
-    label: str,
-    factor: float,
-    colour: str,
-    marker: str,
-) -> None:
-    values = [(row["epoch"], row.get(column)) for row in history]
-    points = [(epoch, factor * value) for epoch, value in values if epoch and value is not None]
-    axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=4, label=label)
