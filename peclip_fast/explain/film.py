@@ -55,7 +55,8 @@ def _pictures(scene: Scene) -> Iterator[NDArray[np.uint8]]:
             image.set_data(pixels[t])
         _bars(grid[1, 0], scene, t)
         where = f"frame {number} of 0 to {scene.length - 1}"
-        figure.suptitle(f"{shortened(scene.clip, 40)}: {where}", fontsize=11)
+        title = f"{shortened(scene.clip, 40)}: predicted {scene.answer}; {where}"
+        figure.suptitle(title, fontsize=11)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]

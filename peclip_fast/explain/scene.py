@@ -55,12 +55,11 @@ class Scene:
         return pictures(self.frames)
 
     def rows(self) -> list[Row]:
-        """Rollouts of all views, then gradient rollouts of all views."""
+        """Attention rollouts of all views, then gradient rollouts of all views."""
         shown, views = self.inputs(), self.explanation.views
-        gradient = f"gradient rollout of {self.classes[self.explanation.predicted]}"
         return [
             *(Row("attention rollout", v.name, overlay(shown, v.rollout)) for v in views),
-            *(Row(gradient, v.name, overlay(shown, v.gradient)) for v in views),
+            *(Row("gradient rollout", v.name, overlay(shown, v.gradient)) for v in views),
         ]
 
 

@@ -80,8 +80,9 @@ def _title(page: _Page, scene: Scene) -> None:
     title = f"{shortened(scene.clip)}: predicted {scene.answer}"
     page.figure.text(_LEFT / width, 1 - 0.33 / height, title, fontsize=14, fontweight="bold")
     said = (
-        f"{scene.note}. Brighter is more, each row on its own scale. Rows above the full model "
-        "leave out parts that were trained together with the others."
+        f"{scene.note}. Brighter is more, each row on its own scale. Gradients are those of the "
+        "predicted class. Rows above the full model leave out parts that were trained together "
+        "with the others."
     )
     lines = textwrap.fill(said, int((width - _LEFT) * 13.5))
     page.figure.text(
