@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +18,7 @@ from peclip_fast.palette import BLUE, ORANGE, look
 _DPI = 110
 _STRIP = 15.0  # inches that the frames would like to have together, and the limits of one
 _LEAST, _MOST = 0.45, 1.5
-_LEFT, _RIGHT, _TOP, _BOTTOM = 1.6, 2.8, 0.95, 0.55
+_LEFT, _RIGHT, _TITLE, _LINE, _BOTTOM = 1.6, 2.8, 0.6, 0.16, 0.55
 _CURVE, _GAP, _PAD = 1.5, 0.3, 0.05
 
 
@@ -27,9 +29,11 @@ def strip_png(scene: Scene) -> bytes:
     width, scaled = cell * count, scene.explanation.class_scales is not None
     blocks = [1, *(sum(row.kind == kind for row in rows) for kind in {r.kind: 0 for r in rows})]
     height = sum(n * (cell + _PAD) + _GAP for n in blocks) + (1 + scaled) * (_CURVE + _GAP)
-    figure = Figure((_LEFT + width + _RIGHT, _TOP + height + _BOTTOM), dpi=_DPI)
-    page = _Page(figure, width)
-    _title(page, scene)
+    said = _said(scene, width + _RIGHT)
+    top = _TITLE + _LINE * len(said)
+    figure = Figure((_LEFT + width + _RIGHT, top + height + _BOTTOM), dpi=_DPI)
+    page = _Page(figure, width, top)
+    _title(page, scene, said)
     _row(page.next(cell, _PAD), scene.inputs(), "input")
     kind = ""
     for row in rows:
@@ -51,11 +55,11 @@ def strip_png(scene: Scene) -> bytes:
 class _Page:
     """Axes one below another, all as wide as the frames, so that a column is one moment."""
 
-    def __init__(self, figure: Figure, width: float) -> None:
+    def __init__(self, figure: Figure, width: float, top: float) -> None:
         self.figure = figure
         self.width = width
         self.size = figure.get_size_inches()
-        self.y = self.size[1] - _TOP
+        self.y = self.size[1] - top
 
     def next(self, height: float, pad: float) -> Axes:
         """Axes of that height, and some room below."""
@@ -75,19 +79,22 @@ class _Page:
         self.figure.text(x, y, lines, rotation=90, ha="center", va="center", fontsize=10)
 
 
-def _title(page: _Page, scene: Scene) -> None:
-    width, height = page.size
-    title = f"{shortened(scene.clip)}: predicted {scene.answer}"
-    page.figure.text(_LEFT / width, 1 - 0.33 / height, title, fontsize=14, fontweight="bold")
-    said = (
+def _said(scene: Scene, width: float) -> list[str]:
+    """What is to be known of the pictures, in lines of that many inches."""
+    text = (
         f"{scene.note}. Brighter is more, each row on its own scale. Gradients are those of the "
         "predicted class. Rows above the full model leave out parts that were trained together "
         "with the others."
     )
-    lines = textwrap.fill(said, int((width - _LEFT) * 13.5))
-    page.figure.text(
-        _LEFT / width, 1 - 0.45 / height, lines, fontsize=9, color="0.35", va="top"
-    )  # fmt: skip
+    return textwrap.wrap(text, int(width * 13.5))
+
+
+def _title(page: _Page, scene: Scene, said: Sequence[str]) -> None:
+    x, height = _LEFT / page.size[0], page.size[1]
+    title = f"{shortened(scene.clip, 30)}: predicted {scene.answer}"
+    page.figure.text(x, 1 - 0.33 / height, title, fontsize=14, fontweight="bold")
+    look: dict[str, Any] = {"fontsize": 9, "color": "0.35", "va": "top"}
+    page.figure.text(x, 1 - 0.45 / height, "\n".join(said), **look)
 
 
 def _row(axes: Axes, images: np.ndarray, name: str) -> None:
