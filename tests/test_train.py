@@ -153,7 +153,8 @@ def test_a_row_of_a_table_over_a_configuration(config, tmp_path):
     assert "recurrence: lstm" in run.config.read_text()
     trained = load_file(run.model / "model.safetensors")
     gates = [t.shape for name, t in trained.items() if name.endswith("weight_ih_l0")]
-    assert gates and all(rows == 4 * columns for rows, columns in gates)
+    assert gates
+    assert all(rows == 4 * columns for rows, columns in gates)
 
 
 def test_select_best_says_so(config, tmp_path, capsys):

@@ -28,8 +28,7 @@ class PEClipConfig:
             (MaPLe).
         context_tokens: learned tokens per layer.
         prompt_depth: number of layers that get learned tokens of their own (MaPLe).
-        texts: "action_units" (Table 1), "descriptions" (sentences of our own), "class_names", or
-            one text per class.
+        texts: action_units, descriptions, class_names, or one text per class.
         normalize: pixels as they are in [0, 1], or with CLIP's mean and standard deviation.
         backend: which kernels run: auto, reference, or for the adapters cpu, triton or cuda.
     """
