@@ -12,6 +12,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from peclip_fast.data.dataset import ClipDataset
 from peclip_fast.data.decoders import choose_decoder
+from peclip_fast.data.processes import leave_inherited
 from peclip_fast.data.sampler import ClipBatchSampler
 from peclip_fast.errors import InputError
 
@@ -98,7 +99,12 @@ def make_loader(
         persistent_workers=workers > 0,
         prefetch_factor=dataset.config.prefetch if workers else None,
         pin_memory=device.type == "cuda",
+        worker_init_fn=_start_worker,
     )
+
+
+def _start_worker(_: int) -> None:
+    leave_inherited()
 
 
 def default_workers(world_size: int = 1) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import signal
 import time
@@ -14,6 +15,14 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 _FORK = multiprocessing.get_context("fork")  # a new interpreter would import torch first
+
+
+def leave_inherited() -> None:
+    """Never collect what this forked process has from its parent; called when it starts.
+
+    To close a decoder whose threads stayed with the parent would wait for them for ever.
+    """
+    gc.freeze()
 
 
 class Lost(NamedTuple):
@@ -113,6 +122,7 @@ class _Worker:
 
 
 def _serve(work: Callable[[Any], Any], connection: Connection, inherited: Connection) -> None:
+    leave_inherited()
     inherited.close()  # so that the parent's death is the end of what can be received
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends us
     with contextlib.suppress(EOFError, ConnectionError):  # the parent was killed

@@ -18,6 +18,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from peclip_fast.data.processes import leave_inherited
 from peclip_fast.demo.animate import draw_clip, one_expression, two_expressions
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import EXPRESSIONS, ORDER_PAIRS
@@ -134,7 +135,7 @@ def prepare_demo(root: Path, variant: Variant) -> None:
             folder.mkdir(parents=True)
         workers = len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("fork")  # a new interpreter would import torch first
-        with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, context, _start_worker) as pool:
             for _ in pool.map(_draw, [side] * len(clips), clips, chunksize=4):
                 pass
         (side / MARKER).write_text(json.dumps(marker))
@@ -156,8 +157,9 @@ def _draw(root: Path, clip: Clip) -> None:
         write_video(root / path, pictures, key_frames_only=paired)
 
 
-def _end_with_parent() -> None:
+def _start_worker() -> None:
     """A killed parent can't end its workers, and they would wait for work for ever."""
+    leave_inherited()
 
     def follow() -> None:
         parent = multiprocessing.parent_process()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,29 @@ def test_items_that_end_their_process() -> None:
     assert [answers[number] for number in range(0, 8, 2)] == [0, 2, 4, 6]
     for number in range(1, 8, 2):
         assert answers[number] == Lost(f"the process that read it ended with code {number}")
+
+
+def test_what_is_inherited_is_left_alone() -> None:
+    """Garbage of the parent, such as a decoder with threads, stays where it is in a worker."""
+
+    class Decoder:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.collect()
+    gc.disable()
+    try:
+        decoder = weakref.ref(Decoder())
+
+        def work(_: int) -> bool:
+            gc.collect()
+            return decoder() is not None
+
+        assert dict(over_clips(work, [0], 1, 60, "collecting")) == {0: True}
+        gc.collect()
+        assert decoder() is None
+    finally:
+        gc.enable()
 
 
 def test_an_item_that_takes_too_long() -> None:
