@@ -89,8 +89,8 @@ def _train(argv: list[str]) -> None:
                 protocol(config, run),
                 facts(model, device, world.size) | {"skipped_training_clips": trained.skipped},
             )
-            report.write(run.path)
             write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+            report.write(run.path)  # its last file says that the run has ended
             print(f"\n{report.as_table()}\n\nwritten to {run.path}")
 
 
