@@ -87,6 +87,16 @@ def test_in_parts(
         torch.testing.assert_close(torch.cat(alone), together)
 
 
+def test_large() -> None:
+    """So many hidden numbers that they are written past the caches: each row as by itself."""
+    operands = draw((2115, 64), 1024, torch.bfloat16)
+    whole = run(operands, "quick_gelu", "cpu", torch.bfloat16)
+    x, *weights, dy = operands
+    for rows in (slice(0, 40), slice(2100, 2115)):
+        some = run([x[rows], *weights, dy[rows]], "quick_gelu", "cpu", torch.bfloat16)
+        assert all(torch.equal(whole[name][rows], some[name]) for name in whole)
+
+
 @pytest.mark.parametrize(("width", "dtype"), [(24, torch.float32), (64, torch.bfloat16)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(layout: str, width: int, dtype: torch.dtype) -> None:

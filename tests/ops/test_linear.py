@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends, linear
-from peclip_fast.ops.linear import amx_missing, product
+from peclip_fast.ops.linear import amx_missing, product, weight_gradient
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -73,6 +73,43 @@ def test_same_bits_with_any_threads(threads: int, by_rows: bool) -> None:
         assert torch.equal(product(x[40:], weight, bias, by_rows=by_rows), whole[40:])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("depth", [64, 1056])
+def test_large_output(depth: int) -> None:
+    """So large that it is written past the caches, the last rows a broken block."""
+    x, weight, bias, _ = draw((2081, depth), 1024)
+    y = product(x.to(BF16), weight.to(BF16), bias)
+    torch.testing.assert_close(y.double(), x @ weight.mT + bias, rtol=2**-8, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 45, 160])
+def test_added(rows: int) -> None:
+    """One tensor or two on top, also in place, and of a dtype that AMX does not add."""
+    x, weight, bias, first = draw((rows, 64), 96)
+    second = draw((rows, 96), 32)[0]
+    x, weight = x.to(BF16), weight.to(BF16)
+    exact = x.double() @ weight.double().mT
+    one, two = first.to(BF16), second.to(BF16)
+    close = {"rtol": 2**-8, "atol": 1e-3}
+    y = product(x, weight, bias, added=(one, two))
+    torch.testing.assert_close(y.double(), exact + bias + first + second, **close)
+    wide = product(x, weight, added=(one.float(), two))
+    assert wide.dtype == torch.float32
+    torch.testing.assert_close(wide.double(), exact + first + second, rtol=2**-7, atol=0.05)
+    assert product(x, weight, added=(one,), out=one) is one
+    torch.testing.assert_close(one.double(), exact + first, **close)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 33, 513, 1100])
+@pytest.mark.parametrize(("columns", "depth"), [(32, 32), (96, 160), (288, 96), (48, 64)])
+def test_weight_gradient(columns: int, depth: int, rows: int) -> None:
+    """Rows at strides of their own, more than one step of rows, a broken block; and not AMX's."""
+    x, _, _, dy = draw((rows, depth), columns)
+    apart = torch.full((rows, columns + 9), torch.nan, dtype=BF16)[:, 5 : 5 + columns]
+    found = weight_gradient(apart.copy_(dy), x.to(BF16))
+    assert found.dtype == BF16
+    torch.testing.assert_close(found.double(), dy.mT @ x, rtol=2**-7, atol=1e-3 + 2**-9 * rows**0.5)
 
 
 def test_writes_its_own_rows_alone() -> None:
