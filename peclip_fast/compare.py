@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from peclip_fast.cli import run_command
 from peclip_fast.errors import InputError
-from peclip_fast.experiments.statistics import Comparison, compare
+from peclip_fast.experiment.statistics import Comparison, compare
 
 DESCRIPTION = """Compare two runs on the test clips that both have classified, clip by clip: the
 difference in WAR with McNemar's exact test, and the difference in UAR with a bootstrap interval.

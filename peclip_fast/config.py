@@ -22,6 +22,16 @@ from peclip_fast.models.config import PEClipConfig
 
 CONFIGS = Path(str(files("peclip_fast"))) / "configs"
 SECTIONS = ("model", "data", "train")
+# What may differ when a run goes on: where things are, and what doesn't change its results.
+FREE_TO_CHANGE = (
+    "data.root",
+    "data.num_workers",
+    "data.prefetch",
+    "train.device",
+    "train.threads",
+    "train.eval_batch_size",
+    "train.checkpoint_every",
+)
 
 
 @dataclass(frozen=True)

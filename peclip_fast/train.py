@@ -11,6 +11,7 @@ import torch
 
 from peclip_fast.cli import run_command
 from peclip_fast.config import (
+    FREE_TO_CHANGE,
     RunConfig,
     add_config_option,
     config_layers,
@@ -35,16 +36,6 @@ from peclip_fast.models import PEClip, create_model
 from peclip_fast.models.backbone import backbone_folder
 
 DEFAULT = "demo"
-# What may differ when a run goes on: where things are, and what doesn't change its results.
-FREE_TO_CHANGE = (
-    "data.root",
-    "data.num_workers",
-    "data.prefetch",
-    "train.device",
-    "train.threads",
-    "train.eval_batch_size",
-    "train.checkpoint_every",
-)
 DESCRIPTION = """Train a model on a dataset and report how well it does on the test split.
 Without arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/,
 metrics.csv, curves.png, tensorboard/, model/, report.json, confusion.png and predictions.csv. An

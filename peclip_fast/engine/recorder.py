@@ -31,6 +31,7 @@ COLUMNS = (
     "test_war",
     "clips_per_second",
     "data_wait",
+    "seconds",
 )
 CURVE_STEPS = 10  # optimizer steps between points of TensorBoard's loss curve
 
@@ -154,6 +155,7 @@ class Recorder(Callback):
             if self.best and self.world.first:
                 keep_best(self.run.best, module.model, Best(epoch, scores.war))
         self.skipped = {reason: None for part in gather(self.skipped) for reason in part}
+        row["seconds"] = round(time.perf_counter() - self.started, 1)  # with the test
         self.history.append(row)
         if self.world.first:
             self._write_history()

@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def report(self) -> Path:
+        """The result; a run's last file, so that one with it has ended."""
+        return self.path / "report.json"
+
+    @property
     def model(self) -> Path:
         """The trained model, as save_pretrained writes it; there when the run has ended."""
         return self.path / "model"

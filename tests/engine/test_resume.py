@@ -27,7 +27,7 @@ SETUPS = {
     "accumulated": ({"checkpoint_every": 1, "accumulate": 2}, (2, 3, 9)),
     "bf16, clipped": ({"checkpoint_every": 1, "precision": "bf16", "clip_norm": 0.5}, (7,)),
 }
-TIMES = ("clips_per_second", "data_wait")
+TIMES = ("clips_per_second", "data_wait", "seconds")
 
 
 class Stop(BaseException):

@@ -8,7 +8,7 @@ import pytest
 
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.errors import InputError
-from peclip_fast.experiments.published import Scores, read_table, table_names
+from peclip_fast.experiment.published import Scores, read_table, table_names
 
 ROWS = {
     "pe-clip-table3": 19,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from peclip_fast.config import read_yaml
 from peclip_fast.errors import InputError
 
-TABLES = Path(str(files("peclip_fast"))) / "experiments" / "published"
+TABLES = Path(str(files("peclip_fast"))) / "experiment" / "published"
 Cell = str | float | bool | None
 
 

@@ -20,7 +20,7 @@ from peclip_fast.config import (
     resolve,
 )
 from peclip_fast.data.dfew import CLASSES
-from peclip_fast.experiments.published import read_table
+from peclip_fast.experiment.published import read_table
 from peclip_fast.models import PEClip, PEClipConfig
 from peclip_fast.models.backbone import load_backbone
 

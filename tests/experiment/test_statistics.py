@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from peclip_fast.errors import InputError
-from peclip_fast.experiments.statistics import compare, estimate
+from peclip_fast.experiment.statistics import compare, estimate
 
 
 def test_estimate_by_hand() -> None:

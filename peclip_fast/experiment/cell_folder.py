@@ -1,0 +1,113 @@
+"""Where the runs of experiments are kept, shared by all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from peclip_fast.engine.curves import read_history
+from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.errors import InputError
+from peclip_fast.experiment.plan import Cell
+from peclip_fast.files import write_text
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run has come to.
+
+    Args:
+        uar: in percent.
+        war: in percent.
+        recalls: class -> recall in percent; classes without test clips are left out.
+        trained: number of trained parameters.
+        seconds: of its epochs and their tests; of an epoch that was stopped, those after.
+        protocol: which epoch's weights, in words.
+        device: what it ran on.
+        torch: version.
+    """
+
+    uar: float
+    war: float
+    recalls: Mapping[str, float]
+    trained: int
+    seconds: float
+    protocol: str
+    device: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """The files of one cell.
+
+    Args:
+        root: of all cells.
+        cell: the run.
+    """
+
+    root: Path
+    cell: Cell
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder, as ``peclip_fast.train`` makes it."""
+        return RunFolder(self.root / self.cell.name)
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the run is started with."""
+        return self.root / f"{self.cell.name}.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What the run has printed."""
+        return self.root / f"{self.cell.name}.log"
+
+    def write_config(self) -> None:
+        """Write the configuration."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_text(self.config, self.cell.config.to_yaml())
+
+    def result(self) -> Result | None:
+        """The result, or None until the run has ended; InputError for a broken report."""
+        path = self.run.report
+        if not path.exists():  # a run's last file
+            return None
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            recalls = {name: 100 * r for name, r in report["recall"].items() if r is not None}
+            seconds = sum(row["seconds"] or 0 for row in read_history(self.run.metrics))
+            return Result(
+                100 * report["uar"],
+                100 * report["war"],
+                recalls,
+                report["parameters"]["trained"],
+                seconds,
+                report["protocol"],
+                report["device"],
+                report["versions"]["torch"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not a run's report ({error!r}); remove {self.run.path} to run it anew"
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[int | None]:
+        """The descriptor of a file that this process alone holds, or None while another does.
+
+        A child that inherits it holds it too, until it ends, so a run whose starter was killed
+        isn't started a second time beside it.
+        """
+        with open(self.root / f"{self.cell.name}.lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield file.fileno()

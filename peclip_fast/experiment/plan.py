@@ -1,0 +1,174 @@
+"""The experiments by name, and the training runs that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from peclip_fast.config import FREE_TO_CHANGE, RunConfig, config_layers, differences
+from peclip_fast.errors import InputError
+from peclip_fast.experiment.published import Row, read_table
+
+OURS = "PE-CLIP"  # the row of the tables of methods that is trained here
+BESIDE = {"pe-clip-table3": ("finecliper-table1",), "pe-clip-table4": ("finecliper-table2",)}
+# What makes the demo's recipes short: fewer epochs than when it is run alone, and a core for each
+# cell, since several cells at once end sooner than one on several cores.
+_QUICK: dict[str, Any] = {
+    "data": {"num_workers": 0},
+    "train": {"epochs": 5, "threads": 1, "test_every": 0},
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A published table to be made again.
+
+    Args:
+        name: of the experiment.
+        table: the published one, as read_table() takes it.
+        recipe: configuration that the table's rows go over.
+        dataset: whose published scores stand beside ours.
+        folds: test folds; none leaves the configuration's own.
+        repeats: seeds, counted from the configuration's own.
+    """
+
+    name: str
+    table: str
+    recipe: str
+    dataset: str
+    folds: tuple[int, ...] = ()
+    repeats: int = 1
+
+    @property
+    def demo(self) -> bool:
+        """Whether it runs on drawn faces."""
+        return self.recipe.startswith("demo")
+
+    def rows(self) -> list[Row]:
+        """The rows that are trained."""
+        rows = read_table(self.table).rows
+        return [row for row in rows if row.config] or [row for row in rows if row.name == OURS]
+
+
+def _experiments() -> dict[str, Experiment]:
+    folds = (1, 2, 3, 4, 5)
+    found = [
+        Experiment("table3-dfew", "pe-clip-table3", "dfew", "dfew", folds),
+        Experiment("table3-ferv39k", "pe-clip-table3", "ferv39k", "ferv39k"),
+        Experiment("table4", "pe-clip-table4", "dfew", "dfew", folds),
+        *(Experiment(f"table{n}", f"pe-clip-table{n}", "dfew", "dfew") for n in range(5, 11)),
+    ]
+    # Tables 6 to 9 are of the adapters, above all of the TDA, which the order of frames asks for.
+    of_time = {f"table{n}" for n in range(6, 10)}
+    for one in found[:]:
+        recipe = "demo-order" if one.name in of_time else "demo"
+        repeats = len(one.folds) or 3  # the demo has no folds
+        found.append(
+            replace(one, name=f"demo-{one.name}", recipe=recipe, folds=(), repeats=repeats)
+        )
+    return {one.name: one for one in found}
+
+
+EXPERIMENTS: Mapping[str, Experiment] = _experiments()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of an experiment, which equal rows share.
+
+    Args:
+        config: all of it.
+    """
+
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """Names the run folder; the same for all configurations that give the same results.
+
+        Options at their defaults are left out, so that a new option renames nothing.
+        """
+        changed = {d.key: d.after for d in differences(RunConfig(), self.config)}
+        kept = {key: value for key, value in changed.items() if key not in FREE_TO_CHANGE}
+        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
+        data, seed = self.config.data, self.config.train.seed
+        return f"{data.dataset}-fold{data.fold}-seed{seed}-{digest}"
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of a table with the runs whose mean it becomes.
+
+    Args:
+        published: as printed.
+        cells: one for each fold and seed.
+    """
+
+    published: Row
+    cells: tuple[Cell, ...]
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the first cell; the others differ in fold and seed alone."""
+        return self.cells[0].config
+
+    @property
+    def has_time(self) -> bool:
+        """Whether something in the model walks over the frames."""
+        return self.config.model.temporal and self.config.model.recurrence != "none"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with all its runs."""
+
+    experiment: Experiment
+    rows: tuple[PlannedRow, ...]
+
+
+Layers = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def find(name: str) -> Experiment:
+    """The experiment of that name, or InputError."""
+    if name not in EXPERIMENTS:
+        raise InputError(f"experiment {name!r}: expected one of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def plan(
+    experiment: Experiment,
+    resolve: Callable[[Layers], RunConfig],
+    over: Layers = (),
+    folds: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+) -> Plan:
+    """All runs of an experiment.
+
+    Args:
+        experiment: what is run.
+        resolve: makes a configuration of layers of options.
+        over: layers over the recipe and under the row's own.
+        folds: test folds in place of the experiment's.
+        seeds: in place of the experiment's.
+    """
+    recipe = config_layers([experiment.recipe])
+    if experiment.demo:
+        recipe.append(("the demo's experiments", _QUICK))
+    rows = []
+    for row in experiment.rows():
+        own = config_layers([experiment.recipe, row.config])[1:] if row.config else []
+        config = resolve([*recipe, *over, *own])
+        first = config.train.seed
+        cells = [
+            Cell(replace(
+                config, data=replace(config.data, fold=fold), train=replace(config.train, seed=seed)
+            ))
+            for fold in folds or experiment.folds or (config.data.fold,)
+            for seed in seeds or range(first, first + experiment.repeats)
+        ]  # fmt: skip
+        rows.append(PlannedRow(row, tuple(cells)))
+    return Plan(experiment, tuple(rows))

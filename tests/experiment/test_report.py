@@ -1,0 +1,191 @@
+"""The report: what was published, what ours are, and what may be said of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from peclip_fast.config import make_parser, resolve
+from peclip_fast.experiment.cell_folder import Result
+from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
+from peclip_fast.experiment.plan import find, plan
+from peclip_fast.experiment.report import Report
+
+
+def planned(name, **options):
+    """Without the command line's options."""
+    return plan(
+        find(name), lambda layers: resolve(make_parser("train", "", ""), [], layers), **options
+    )
+
+
+def result(uar, war=None, **changes):
+    one = Result(
+        uar, uar + 10 if war is None else war, {}, 1234567, 3700.4, "last epoch", "cpu", "2"
+    )
+    return replace(one, **changes)
+
+
+def report(one, scores, failures=None):
+    """``scores``: row name -> UAR of its runs, as far as they have ended."""
+    results = {}
+    for row in one.rows:
+        for cell, uar in zip(row.cells, scores.get(row.published.name, []), strict=False):
+            results[cell.name] = uar if isinstance(uar, Result) else result(uar)
+    return Report(one, results, failures or {})
+
+
+def table(page, start):
+    """Rows of the Markdown table whose caption begins so, without its markup."""
+    lines = page[page.index(f"*{start}") :].split("\n\n")[1].splitlines()
+    return [[c.strip(" *").replace("\\", "") for c in line.split("|")[1:-1]] for line in lines[2:]]
+
+
+@pytest.fixture(scope="module")
+def table8():
+    return planned("demo-table8")
+
+
+def test_published_ours_and_the_difference():
+    one = planned("table5")
+    page = as_markdown(report(one, {"Baseline": [50.02], "Baseline + adapters": [61]}).blocks())
+    assert "PE-CLIP (arXiv 2503.16945), Table 5. Published protocol: DFEW fold 1." in page
+    assert "recipe dfew, fold 1, seed 42, 30 epochs, fp32, ViT-B-16-quickgelu" in page
+    assert "Protocol: last epoch. Device: cpu; torch 2;" in page
+    assert "1 runs have not ended" in page
+    assert table(page, "Percent") == [
+        ["Baseline", "49.82", "50.02", "+0.20", "63.35", "60.02", "-3.33", "0.8", "1,234,567",
+         "1:01:40", "1 of 1"],
+        ["Baseline + adapters", "61.74", "61.00", "-0.74", "74.64", "71.00", "-3.64", "6",
+         "1,234,567", "1:01:40", "1 of 1"],
+        ["Baseline + adapters + prompts", "63.02", "", "", "75.35", "", "", "9", "", "", "0 of 1"],
+    ]  # fmt: skip
+    assert [row[6] for row in table(page, "Every run")] == ["ended", "ended", "not run yet"]
+
+
+def test_folds_give_a_mean_a_deviation_and_an_interval():
+    one = planned("table3-dfew")
+    values = [61.0, 62.0, 63.0, 64.0, 65.0]
+    page = as_markdown(report(one, {"PE-CLIP": values}).blocks())
+    ((name, published, ours, difference, *_),) = table(page, "Percent")
+    # t(0.975, 4 degrees) = 2.776, sd = 1.5811, so 2.776 * 1.5811 / sqrt(5) = 1.963
+    assert (name, published, ours) == ("PE-CLIP", "62.82", "63.00 ± 1.96 (sd 1.58)")
+    assert difference == "+0.18"
+    methods = table(page, "PE-CLIP (arXiv 2503.16945), Table 3")
+    assert len(methods) == 20
+    assert methods[0] == ["EC-STFL", "MM'20", "C3D / P3D", "78", "45.35", "56.51", "", ""]
+    assert methods[-1][:4] == ["PE-CLIP (ours)", "", "ViT-B-16-quickgelu", "1.2"]
+    assert methods[-1][4:] == ["63.00", "73.00", "", ""]
+    assert "FineCLIPER" in table(page, "FineCLIPER (arXiv 2407.02157), Table 1")[-2][0]
+
+
+def test_ferv39k_stands_in_its_own_columns():
+    page = as_markdown(report(planned("table3-ferv39k"), {"PE-CLIP": [41.0]}).blocks())
+    assert table(page, "Percent")[0][1:4] == ["41.57", "41.00", "-0.57"]
+    assert table(page, "PE-CLIP (arXiv")[-1][4:] == ["", "", "41.00", "51.00"]
+
+
+def test_recalls_of_table_4():
+    recalls = {"happiness": 91.5, "disgust": 20.0}
+    one = planned("table4", folds=(1,))
+    page = as_markdown(report(one, {"PE-CLIP": [result(60, recalls=recalls)]}).blocks())
+    rows = {row[0]: row[1:] for row in table(page, "Recall")}
+    assert rows["happiness"] == ["91.00", "91.50", "+0.50"]
+    assert rows["disgust"] == ["15.17", "20.00", "+4.83"]
+    assert rows["fear"] == ["45.12", "", ""]
+
+
+def test_the_demo_says_what_it_is_and_takes_no_difference(table8):
+    page = as_markdown(report(table8, {"GRU": [90, 91, 92]}).blocks())
+    assert "rendered faces, not real data" in page
+    assert [row[3] for row in table(page, "Percent")] == [""] * 4
+    assert "seeds 42, 43, 44" in page
+    assert "fold" not in re.search(r"Ours: .*", page)[0]
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ([50, 50, 50], "are ahead of rows without one (None) by more than"),
+        ([50, 99, 50], "are not ahead of rows without one (None) by more than"),
+    ],
+)
+def test_what_may_be_said_of_time(table8, without, words):
+    ahead = {"RNN": [90, 91, 92], "LSTM": [93, 94, 95], "GRU": [95, 96, 97]}
+    said = report(table8, ahead | {"None": without}).verdict()
+    assert words in said
+    assert "(RNN, LSTM, GRU)" in said
+    assert "down to 88.52 (RNN)" in said  # 91 - 4.303 / sqrt(3)
+    assert report(table8, ahead | {"None": without[:2]}).verdict() is None
+
+
+def test_one_run_says_nothing_of_another():
+    one = planned("demo-table8", seeds=(1,))
+    scores = {row.published.name: [50.0] for row in one.rows}
+    assert "gives no interval" in report(one, scores).verdict()
+
+
+def test_failures_are_listed(table8):
+    cell = table8.rows[0].cells[1]
+    page = as_markdown(report(table8, {}, {cell.name: "exit code 1: no | luck"}).blocks())
+    # The bar must not open another column.
+    assert "exit code 1: no \\| luck" in page
+    assert "no run has ended yet" in page
+    assert "intervals.png" not in page
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.open, self.sources, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_files(table8, tmp_path):
+    scores = {row.published.name: [90 + i, 91, 92] for i, row in enumerate(table8.rows)}
+    report(table8, scores).write(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "intervals.png", "report.html", "report.json", "report.md",
+    ]  # fmt: skip
+    html = (tmp_path / "report.html").read_text()
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    (source,) = reader.sources  # nothing but the picture, which is inside
+    picture = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    assert picture == (tmp_path / "intervals.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert reader.tags.count("table") == 2
+    read = json.loads((tmp_path / "report.json").read_text())
+    assert read["missing_runs"] == 0
+    assert [row["ours"]["UAR"]["number"] for row in read["rows"]] == [3] * 4
+    assert read["rows"][0]["published"] == {"UAR": 58.8, "WAR": 72.23}
+
+
+def test_a_page_keeps_its_text_as_it_is():
+    text = "<b>a*b_c|d & `e`"
+    blocks = [Heading("Title", 1), Sentences(text), TableBlock("t", ["A", "B"], [["x", text]], [0])]
+    reader = Reader()
+    reader.feed(as_html("<t>", blocks))
+    assert "".join(reader.text).count(text) == 2
+    assert "<t>" in reader.text
+    page = as_markdown(blocks)
+    assert page.startswith("# Title\n\n")
+    assert r"\<b\>a\*b\_c\|d & \`e\`" in page
+    assert page.endswith("| **x** | **\\<b\\>a\\*b\\_c\\|d & \\`e\\`** |\n")
