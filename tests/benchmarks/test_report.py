@@ -6,18 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from some_results import pe_clip_rows, write_results
 
-from benchmarks import drawings, plots, report, tables
-from benchmarks.claims import claims
+from benchmarks import drawings, report
 from benchmarks.results_files import read_results
 
-FACTS = {
-    "date": "2026-11-22", "commit": "abc1234", "device": "Some(R) Processor", "cores": 2,
-    "threads": 2, "torch": "2.15.0",
-}  # fmt: skip
 README = """\
 # A page
 
@@ -44,50 +39,6 @@ PE_CLIP_LINES = """\
 *ViT-B-16, 2 clips; Some Processor, 2 cores, torch 2.15.0, 2026-11-22, commit abc1234; \
 [results](benchmarks/results/pe_clip-cpu.json).*
 """
-
-
-def pe_clip_rows() -> list[dict[str, Any]]:
-    rows = []
-    for what, times in {"inference": (1000.0, 400.0), "train step": (3000.0, 1200.0)}.items():
-        for program, ms, other, ratio in (
-            ("reference", times[0], "ours", 0.4), ("ours", times[1], "reference", 2.5),
-        ):  # fmt: skip
-            rows.append({
-                "what": what, "clips": 2, "backbone": "ViT-B-16", "program": program, "runs": 7,
-                "dtype": "fp32" if program == "reference" else "bf16", "median_ms": ms,
-                "clips_per_s": 2000 / ms, "times_faster_than": {other: ratio},
-            })  # fmt: skip
-    for program, used in (("reference", 9e9), ("ours", 3.2e9)):
-        rows.append({"what": "peak memory", "clips": 2, "program": program, "bytes": used})
-    return rows
-
-
-def operator_rows() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {"clips": 2, "hidden": 48, "dtype": "bf16", "contender": "cuda", "not_run": "no GPU"}
-    ]
-    for direction, flops in (("forward", 4_000_000), ("forward and backward", 12_000_000)):
-        for contender, ms, ratios in (
-            ("eager", 2.0, {"torch.compile": 0.75}), ("torch.compile", 1.5, {"eager": 4 / 3}),
-            ("cpu", 1.0, {"eager": 2.0, "torch.compile": 1.5}),
-        ):  # fmt: skip
-            rows.append({
-                "clips": 2, "hidden": 48, "dtype": "bf16", "contender": contender,
-                "direction": direction, "median_ms": ms, "times_faster_than": ratios,
-                "flops": flops, "floor_bytes": 100_000,
-            })  # fmt: skip
-    return rows
-
-
-ROOFS = {"copy_bytes_per_s": 10e9, "matrix_flops_per_s": {"bf16": 100e9}}
-
-
-def write_results(root: Path, name: str, rows: list[dict[str, Any]], **facts: Any) -> Path:
-    path = root / "benchmarks" / "results" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    benchmark = name.rpartition("-")[0]
-    path.write_text(json.dumps({"benchmark": benchmark, **FACTS, **facts, "rows": rows}))
-    return path
 
 
 def write_page(root: Path) -> Path:
@@ -288,25 +239,6 @@ def test_wrong_markers(
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("is 1.9x faster", [("ratio", "1.9")]),
-        ("is 1.9× faster", [("ratio", "1.9")]),
-        ("is\n1,200\ntimes as fast", [("ratio", "1200")]),
-        ("three times as fast", [("ratio", "3")]),
-        ("2.0 times slower", [("slower", "2.0")]),
-        ("12 ms, 3 µs, 4.5 clips/s, 60 frames/s, 70/s", [
-            ("ms", "12"), ("µs", "3"), ("clips/s", "4.5"), ("frames/s", "60"), ("frames/s", "70"),
-        ]),
-        ("640x360 at 16 x 199 x 768, 4.3 TB/s, torch 2.15, 80 seconds, three times a day", []),
-        ("`9 ms` and\n```\n8 ms\n```\n", []),
-    ],
-)  # fmt: skip
-def test_claims(text: str, found: list[tuple[str, str]]) -> None:
-    assert [(claim.kind, claim.number) for claim in claims(text)] == found
-
-
-@pytest.mark.parametrize(
     ("text", "holds"),
     [
         ("2.5x", True), ("3 times", False), ("2 times", True), ("2.4x", False),
@@ -320,98 +252,6 @@ def test_a_claim_holds_where_a_file_rounds_to_it(
 ) -> None:
     (written / "docs" / "more.md").write_text(f"It is {text}.\n")
     assert (complaints(written) == []) is holds
-
-
-def test_operator_table(tmp_path: Path) -> None:
-    write_results(tmp_path, "temporal_adapter-cpu", operator_rows())
-    results = read_results(tmp_path)["temporal_adapter-cpu"]
-    head, _, *lines = tables.operator(results).lines
-    assert head == (
-        "| forward: eager | forward: torch.compile | both ways: eager | both ways: torch.compile "
-        "| forward: ms | both ways: ms |"
-    )
-    assert lines == ["| 2.00 | 1.50 | 2.00 | 1.50 | 1.00 | 1.00 |"]
-    assert tables.operator(results).note == "backend cpu, 2 clips, h = 48, bf16"
-
-
-def test_data_loading_table(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {"files": "VP9", "loader": "ours", "frames_per_s": 383.5, "ours_is_times_faster": 1.0},
-        {"files": "VP9", "loader": "PIL", "frames_per_s": 200.0, "ours_is_times_faster": 1.9155},
-        {"files": "VP9", "loader": "dali", "not_run": "no"},
-        {"files": "MJPEG", "loader": "ours", "frames_per_s": 758.7, "ours_is_times_faster": 1.0},
-    ]
-    write_results(tmp_path, "data_loading-cpu", rows)
-    assert tables.data_loading(read_results(tmp_path)["data_loading-cpu"]).lines[2:] == [
-        "| VP9 | 1.92 | doesn't take it | 384 |",
-        "| MJPEG |  |  | 759 |",
-    ]
-
-
-def test_cold_start_table(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {"what": "import", "program": "torch", "median_ms": 900, "times_faster_than": {"ours": 2}},
-        {
-            "what": "import",
-            "program": "ours",
-            "median_ms": 1800,
-            "times_faster_than": {"torch": 0.5},
-        },
-        {"what": "help", "program": "ours", "median_ms": 50, "times_faster_than": {}},
-    ]
-    write_results(tmp_path, "cold_start-cpu", rows)
-    assert tables.cold_start(read_results(tmp_path)["cold_start-cpu"]).lines[2:] == [
-        "| import | torch | 0.50 | 900 |",
-        "| import | ours |  | 1800 |",
-        "| help | ours |  | 50.0 |",
-    ]
-
-
-def test_end_to_end_table(tmp_path: Path) -> None:
-    rows = [row | {"files": "VP9", "waited_share": 0.25} for row in pe_clip_rows()[:2]]
-    write_results(tmp_path, "end_to_end-cpu", rows)
-    assert tables.timed(read_results(tmp_path)["end_to_end-cpu"]).lines[2:] == [
-        "| inference | VP9 | reference, fp32 |  | 1000 | 2.00 | 25% |",
-        "| inference | VP9 | ours, bf16 | 2.50 | 400 | 5.00 | 25% |",
-    ]
-
-
-def test_packing_table(tmp_path: Path) -> None:
-    rows = [
-        {"material": "drawn", "height": 256, "width": 256, "form": form, "frames_per_s": speed,
-         "bytes_per_frame": 8200.0, "psnr_db": 45.24}
-        for form, speed in (("JPEG in Matroska", 1500.0), ("H.264, a key frame in 4", 750.0))
-    ]  # fmt: skip
-    write_results(tmp_path, "packing-cpu", rows, threads=1)
-    head, _, *lines = tables.packing(read_results(tmp_path)["packing-cpu"]).lines
-    assert head == "| form | drawn, 256x256 |"
-    assert lines[1] == "| H.264, a key frame in 4 | 2.00; 750/s, 8.2 kB, 45.2 dB |"
-
-
-def test_bars_are_the_results(page: Path) -> None:
-    figure = drawings.speeds([read_results(page)["pe_clip-cpu"]])
-    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
-    assert heights == [[2.0, 5.0], [2000 / 3000, 2000 / 1200]]
-    assert "Some Processor, 2 cores, 2026-11-22" in figure.get_suptitle()
-
-
-def test_the_roofline_waits_for_the_roofs(tmp_path: Path) -> None:
-    write_results(tmp_path, "temporal_adapter-cpu", operator_rows(), copy_bytes_per_s=10e9)
-    assert plots.pictures(read_results(tmp_path)) == {}
-    write_results(tmp_path, "bottleneck_adapter-cpu", operator_rows(), **ROOFS)
-    picture = plots.pictures(read_results(tmp_path))["roofline-cpu"]
-    assert [source.name for source in picture.sources] == ["bottleneck_adapter-cpu"]
-
-
-def test_points_and_roof_of_the_roofline(tmp_path: Path) -> None:
-    write_results(tmp_path, "temporal_adapter-cpu", operator_rows(), **ROOFS)
-    figure = drawings.roofline([read_results(tmp_path)["temporal_adapter-cpu"]])
-    [axes] = figure.axes
-    *points, roof = [[tuple(point) for point in line.get_xydata()] for line in axes.lines]
-    forward = [(40.0, 2.0), (40.0, 4e6 / 1.5e6), (40.0, 4.0)]  # FLOP a byte, GFLOP/s
-    assert [point for [point] in points[:3]] == [pytest.approx(point) for point in forward]
-    assert points[5][0] == pytest.approx((120.0, 12.0))
-    assert roof[1] == pytest.approx((10.0, 100.0))  # where 10 GB/s meet 100 GFLOP/s
 
 
 def test_scaling_and_loss_curves_are_drawn(
