@@ -18,7 +18,7 @@ BESIDE = {"pe-clip-table3": ("finecliper-table1",), "pe-clip-table4": ("fineclip
 # cell, since several cells at once end sooner than one on several cores.
 _QUICK: dict[str, Any] = {
     "data": {"num_workers": 0},
-    "train": {"epochs": 5, "threads": 1, "test_every": 0},
+    "train": {"epochs": 3, "threads": 1, "test_every": 0},
 }
 
 
