@@ -23,16 +23,19 @@ from peclip_fast.config import (
 from peclip_fast.models import PEClip, PEClipConfig
 from peclip_fast.models.adapters import bottleneck_width
 from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.tokenizer import ClipTokenizer
 from peclip_fast.ops.backends import describe
 
 
 def describe_model(config: PEClipConfig) -> dict[str, Any]:
     """Trained parameters by part and in all, frozen ones, and the backends with their reasons."""
-    # Counts depend on no weight and no class: "meta" tensors have a shape and nothing else.
+    # Counts depend on no weight and no text: "meta" tensors have a shape and nothing else, and
+    # CLIP's tokenizer, which needs no download, does for every backbone.
     logging.disable(logging.WARNING)
     with torch.device("meta"):
         backbone = load_backbone(config.backbone)
-        model = PEClip(replace(config, texts="class_names"), ["any"], backbone)
+        named = replace(config, texts="class_names")
+        model = PEClip(named, ["any"], backbone, tokenizer=ClipTokenizer())
     logging.disable(logging.NOTSET)
     parts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.parts().items()

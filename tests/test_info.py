@@ -32,6 +32,22 @@ def test_counts(capsys, arguments, total):
         assert all(isinstance(why, str) and why for why in devices["cpu"]["not_taken"].values())
 
 
+@pytest.mark.parametrize(
+    ("backbone", "trained", "frozen"),
+    [
+        ("ViT-B-32", 9_399_564, 151_277_313),
+        ("ViT-L-14", 25_750_296, 427_616_513),
+        ("EVA02-B-16", 9_399_564, 149_691_137),
+        ("ViT-B-16-SigLIP", 13_146_636, 203_155_970),
+    ],
+)
+def test_other_backbones(capsys, backbone, trained, frozen):
+    """README's table. The frozen counts are those of open_clip's own models."""
+    assert main(["--json", "--model.backbone", backbone]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["trained"]["total"], found["frozen"]) == (trained, frozen)
+
+
 def test_a_file_and_a_word_for_people(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text("model:\n  temporal: false\n  prompts: none\n")
     assert main(["--config", str(tmp_path / "mine.yaml")]) == 0

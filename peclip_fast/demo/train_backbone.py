@@ -28,7 +28,7 @@ from peclip_fast.demo.face import shape_face
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, PLAIN_WORDS
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.towers import TextTower, VisionTower, attend, feed_forward
+from peclip_fast.models.towers import TextTower, vision_tower
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 FIRST_IDENTITY = 10_000
@@ -115,12 +115,12 @@ def agreement(units: Tensor) -> Tensor:
 
 def encode_images(model: open_clip.CLIP, pictures: Tensor) -> Tensor:
     """Pictures (N, 3, 48, 48) uint8 -> features (N, 64) of length 1."""
-    tower = VisionTower(model, "demo")
+    tower = vision_tower(model, "demo")
     x = tower.embed(pictures.float() / 255, None)
     for block in tower.blocks:
-        x = x + attend(block, x, causal=False)
-        x = x + feed_forward(block, x)
-    return F.normalize(tower.project(x[:, 0]).float(), dim=-1)
+        x = x + block.attend(x)
+        x = x + block.feed_forward(x)
+    return F.normalize(tower.project(x).float(), dim=-1)
 
 
 def encode_texts(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
@@ -128,8 +128,8 @@ def encode_texts(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
     tower, ends = TextTower(model, "demo"), tokens.argmax(1)
     x = tower.embed(tokens[:, : int(ends.max()) + 1], None)
     for block in tower.blocks:
-        x = x + attend(block, x, causal=True)
-        x = x + feed_forward(block, x)
+        x = x + block.attend(x, causal=True)
+        x = x + block.feed_forward(x)
     return F.normalize(tower.project(x[torch.arange(len(x)), ends]).float(), dim=-1)
 
 

@@ -23,11 +23,11 @@ from peclip_fast.files import check_writable, write_bytes
 from peclip_fast.models import from_pretrained
 
 DESCRIPTION = """Draw where a run's model looks in a clip, a video file or a folder of frames:
-attention rollout and gradient rollout of the class token in each frame, of the frozen backbone, of
-the backbone with the shared adapters (ShA) alone, and of the full model; the temporal adapter's
-scale in each frame; and the probabilities of the clip up to each frame. The output folder gets
-NAME.png, and NAME.mp4 with the rollouts over the frames. It computes in fp32 whatever the run's
-precision is."""
+attention rollout and gradient rollout of each frame's feature (of its class token, or of what the
+backbone's pooling takes of all tokens), of the frozen backbone, of the backbone with the shared
+adapters (ShA) alone, and of the full model; the temporal adapter's scale in each frame; and the
+probabilities of the clip up to each frame. The output folder gets NAME.png, and NAME.mp4 with the
+rollouts over the frames. It computes in fp32 whatever the run's precision is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _explain(argv: list[str]) -> None:
     path = clip.resolve()  # "." has no name
     name = path.name if path.is_dir() else path.stem
     scene = Scene(path.name, numbers, length, frames, model.classes, explanation, config.title)
-    if explanation.class_scales is None:
+    if explanation.token_scales is None:
         print("no curve of the TDA's scale: this run's model has none", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix, data in ((".png", strip_png(scene)), (".mp4", film_mp4(scene))):

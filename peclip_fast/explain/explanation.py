@@ -24,8 +24,8 @@ class View:
 
     Args:
         name: of the parts.
-        rollout: attention rollout of the class token, (T, g, g), shares of 1.
-        gradient: gradient rollout of the class token for the explained class, (T, g, g).
+        rollout: attention rollout of the frame's feature, (T, g, g), shares of 1.
+        gradient: gradient rollout of the feature for the explained class, (T, g, g).
     """
 
     name: str
@@ -40,9 +40,10 @@ class Explanation:
     Args:
         views: with ever more parts of the model, the whole model last.
         probabilities: (T, C), of the clip up to each frame; the last row is the model's answer.
-        class_scales: (blocks, T), the TDA's s of the class token; None without such a scale.
+        class_scales: (blocks, T), the TDA's s of the class token; None without such a scale, and
+            where the class token is not the feature.
         token_scales: (blocks, T), the mean of s over the tokens that reach the output: all of
-            them, but in the last block the class token.
+            them, but in the last block the class token where that is the feature; None without.
     """
 
     views: list[View]
@@ -70,11 +71,15 @@ def explain_clip(model: PEClip, frames: Tensor) -> Explanation:
         last = _view(FULL, seen, logits[-1, predicted])
     views = [_part_view(name, part, frames, predicted) for name, part in _parts(model)]
     scales = [s.detach().float().cpu() for s in seen.scales]
-    means = [s.mean(1) for s in scales[:-1]] + [s[:, 0] for s in scales[-1:]]
+    means = [s.mean(1) for s in scales]
+    if scales and seen.class_token:
+        means[-1] = scales[-1][:, 0]
     return Explanation(
         views=[*views, last],
         probabilities=logits.detach().softmax(-1).float().cpu(),
-        class_scales=torch.stack([s[:, 0] for s in scales]) if scales else None,
+        class_scales=(
+            torch.stack([s[:, 0] for s in scales]) if scales and seen.class_token else None
+        ),
         token_scales=torch.stack(means) if scales else None,
     )
 
@@ -109,5 +114,5 @@ def _part_view(name: str, model: PEClip, frames: Tensor, explained: int) -> View
 def _view(name: str, seen: Trace, logit: Tensor) -> View:
     gradients = torch.autograd.grad(logit, seen.maps)
     rolled = attention_rollout(seen), gradient_rollout(seen, gradients)
-    rollout, gradient = (on_patches(r.detach(), seen.patches).float().cpu() for r in rolled)
+    rollout, gradient = (on_patches(r.detach(), seen).float().cpu() for r in rolled)
     return View(name, rollout, gradient)

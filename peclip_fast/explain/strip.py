@@ -26,7 +26,7 @@ def strip_png(scene: Scene) -> bytes:
     """A PNG of the whole explanation."""
     count, rows = len(scene.numbers), scene.rows()
     cell = min(max(_STRIP / count, _LEAST), _MOST)
-    width, scaled = cell * count, scene.explanation.class_scales is not None
+    width, scaled = cell * count, scene.explanation.token_scales is not None
     blocks = [1, *(sum(row.kind == kind for row in rows) for kind in {r.kind: 0 for r in rows})]
     height = sum(n * (cell + _PAD) + _GAP for n in blocks) + (1 + scaled) * (_CURVE + _GAP)
     said = _said(scene, width + _RIGHT)
@@ -121,15 +121,15 @@ def _legend(axes: Axes) -> None:
 
 def _scales(axes: Axes, scene: Scene) -> None:
     cls, tokens = scene.explanation.class_scales, scene.explanation.token_scales
-    assert cls is not None
     assert tokens is not None
     x = range(len(scene.numbers))
     _plain(axes, len(x))
-    axes.fill_between(
-        x, cls.min(0).values, cls.max(0).values, color=BLUE, alpha=0.15, lw=0,
-        label="class token, range of blocks",
-    )  # fmt: skip
-    axes.plot(x, cls.mean(0), "o-", color=BLUE, ms=4, label="class token, mean of blocks")
+    if cls is not None:
+        axes.fill_between(
+            x, cls.min(0).values, cls.max(0).values, color=BLUE, alpha=0.15, lw=0,
+            label="class token, range of blocks",
+        )  # fmt: skip
+        axes.plot(x, cls.mean(0), "o-", color=BLUE, ms=4, label="class token, mean of blocks")
     axes.plot(x, tokens.mean(0), "s--", color=ORANGE, ms=4, label="all tokens, mean of blocks")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("TDA scale s", fontsize=10)

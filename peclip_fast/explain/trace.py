@@ -1,12 +1,11 @@
 """The vision encoder once more, with its attention maps and the TDA's scales kept.
 
 The model's own path has no maps: its attention is fused, and its last block computes the class
-token alone. Here the softmax is written out and every token is computed.
+token alone where that is the feature. Here the softmax is written out and every token is computed.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.models import PEClip
-from peclip_fast.models.towers import VisionTower, feed_forward
+from peclip_fast.models.towers import vision_tower
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,15 @@ class Trace:
 
     Args:
         maps: of each block, (T, heads, L, L): what the row's token takes from the column's. The
-            tensors stand in the graph of ``features``, unless gradients are off.
-        renewed: of each block, how many prompts at the end are put in anew at its input.
+            tensors stand in the graph of ``features``, unless gradients are off. Pooling behind
+            the blocks is one more, (T, heads, 1, L).
+        renewed: of each map, how many prompts at the end are put in anew at its input.
         scales: of each block, the s of its TDA, (T, L); empty where the model has none.
         features: (T, E), of each frame, not normalized; of the first t frames they are the same
             without the others, as the TDA walks forward.
         patches: number of patch tokens.
+        prefix: number of tokens in front of them: 1 with a class token, 0 without.
+        class_token: whether the class token is the feature; otherwise a pooling's map is the last.
     """
 
     maps: list[Tensor]
@@ -37,6 +39,13 @@ class Trace:
     scales: list[Tensor]
     features: Tensor
     patches: int
+    prefix: int = 1
+    class_token: bool = True
+
+    @property
+    def blocks(self) -> int:
+        """How many of the maps are blocks'."""
+        return len(self.maps) - (not self.class_token)
 
 
 def trace(model: PEClip, frames: Tensor) -> Trace:
@@ -46,11 +55,10 @@ def trace(model: PEClip, frames: Tensor) -> Trace:
         model: in eval mode.
         frames: (T, 3, H, W), float in [0, 1] or uint8, on the model's device.
     """
-    tower = VisionTower(model.backbone, model.config.backbone)
+    tower = vision_tower(model.backbone, model.config.backbone)
     context = model.prompts.for_vision() if model.prompts is not None else []
     x = tower.embed(model.pixels(frames), context[0] if context else None)
     tokens = len(context[0]) if context else 0
-    patches = x.shape[1] - 1 - tokens
     # Without prompts nothing in front of the first map asks for gradients.
     x = x.detach().requires_grad_(torch.is_grad_enabled())
     maps, renewed, scales = [], [], []
@@ -58,9 +66,9 @@ def trace(model: PEClip, frames: Tensor) -> Trace:
         new = tokens if 0 < i < len(context) else 0
         if new:
             x = torch.cat([x[:, :-new], context[i].to(x.dtype).expand(len(x), -1, -1)], 1)
-        a, probabilities = attend(block, x)
+        a, probabilities = block.attend_with_maps(x)
         x = x + a if model.shared_vision is None else model.shared_vision[i](a, x)
-        m = feed_forward(block, x, "reference")
+        m = block.feed_forward(x, "reference")
         if model.temporal is None:
             x = x + m
         else:
@@ -70,14 +78,9 @@ def trace(model: PEClip, frames: Tensor) -> Trace:
             x = adapter(m[None], x[None])[0]
         maps.append(probabilities)
         renewed.append(new)
-    return Trace(maps, renewed, scales, tower.project(x[:, 0]), patches)
-
-
-def attend(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """MHSA(LN1(x)) as the formula reads: x (N, L, D) -> (N, L, D), and maps (N, heads, L, L)."""
-    attn = block.attn
-    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
-    q, k, v = qkv.unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    maps = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
-    heads = (maps @ v).transpose(1, 2).flatten(2)
-    return block.ls_1(attn.out_proj(heads)), maps
+    features, pooling = tower.project_with_maps(x)
+    if pooling is not None:
+        maps.append(pooling)
+        renewed.append(0)
+    patches, prefix = tower.patches, tower.prefix
+    return Trace(maps, renewed, scales, features, patches, prefix, pooling is None)

@@ -33,7 +33,9 @@ def with_parts(model: PEClip, kept: Collection[str]) -> PEClip:
         prompts=model.config.prompts if "prompts" in kept else "none",
     )
     with torch.random.fork_rng(devices=[]):  # the first values are drawn, and then replaced
-        other = PEClip(config, model.classes, model.backbone, model.unnamed_backbone)
+        other = PEClip(
+            config, model.classes, model.backbone, model.unnamed_backbone, model.tokenizer
+        )
     state = {n: t for n, t in model.trained_state().items() if n.partition(".")[0] in kept}
     other.load_trained_state(state, "the model's own parts")
     return other.to(model.class_tokens.device).eval()

@@ -1,4 +1,4 @@
-"""The frozen CLIP: by open_clip's name, or from a folder of its own."""
+"""The frozen backbone: by open_clip's name, or from a folder of its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import pickle
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
+from open_clip.model import get_model_preprocess_cfg, set_model_preprocess_cfg
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
@@ -21,28 +23,61 @@ from peclip_fast.models.storage import (
 )
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "model.safetensors"
+PARTS = "vision_cfg", "text_cfg"
 RANDOM_SEED = 0  # random weights are the same everywhere, so that a checkpoint need not hold them
 
 
 def load_backbone(name: str, pretrained: str | None = None) -> nn.Module:
-    """open_clip's CLIP, frozen and in eval mode.
+    """open_clip's model, frozen and in eval mode.
 
     ``name`` is open_clip's, "demo" for the packaged small CLIP, or a folder with
     open_clip_config.json and model.safetensors. Without ``pretrained`` a name gives random
     weights. Under ``torch.device("meta")`` no weights are read. Raises InputError for what is
     not there.
     """
-    folder = backbone_folder(name)
-    if folder is not None:
-        model = _from_folder(folder)
-    elif name not in open_clip.list_models():
+    config, folder = model_config(name), backbone_folder(name)
+    if config is None:
         raise InputError(
             f"backbone {name!r}: open_clip knows none of that name, and there is no such folder; "
             "see open_clip.list_models()"
         )
-    else:
-        model = _from_open_clip(name, pretrained)
+    model = _from_open_clip(name, pretrained) if folder is None else _from_folder(folder, config)
     return model.eval().requires_grad_(False)
+
+
+def model_config(name: str) -> dict[str, Any] | None:
+    """A backbone's model_cfg in open_clip's words, or None where there is none of that name.
+
+    Raises InputError for a folder whose open_clip_config.json holds none, and for a text encoder
+    that is Hugging Face's.
+    """
+    folder = backbone_folder(name)
+    if folder is None and name not in open_clip.list_models():
+        return None
+    config: Any
+    if folder is None:
+        config = open_clip.get_model_config(name)
+    else:
+        config = _read_config(folder).get("model_cfg")
+        parts = [config.get(p) for p in PARTS] if isinstance(config, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts):
+            raise InputError(
+                f"{folder / CONFIG_FILE}: expected open_clip's model_cfg with {' and '.join(PARTS)}"
+            )
+    if other := config["text_cfg"].get("hf_model_name"):
+        raise InputError(
+            f"backbone {name!r}: its text encoder is Hugging Face's {other}; expected open_clip's "
+            "own TextTransformer"
+        )
+    return dict(config)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(f"{folder / CONFIG_FILE}: not a readable JSON file ({error})") from error
+    return config if isinstance(config, dict) else {}
 
 
 def backbone_folder(name: str) -> Path | None:
@@ -67,6 +102,7 @@ def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
                 pretrained=pretrained,
                 pretrained_text=False,
                 device=torch.get_default_device(),
+                force_preprocess_cfg=_pixels_of(name, pretrained if pretrained in known else None),
             )
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             if pretrained is None:
@@ -75,27 +111,52 @@ def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
             raise InputError(f"pretrained={pretrained!r} for {name}: {reason}") from error
 
 
-def _from_folder(folder: Path) -> nn.Module:
+def _pixels_of(name: str, tag: str | None) -> dict[str, Any]:
+    """Mean and standard deviation of a tag, or of the name's first where the weights have none."""
+    tags = [tag] if tag is not None else open_clip.list_pretrained_tags_by_model(name)
+    config = open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
+    return {key: config[key] for key in ("mean", "std") if config.get(key) is not None}
+
+
+def _pixels_in(folder: Path) -> dict[str, Any]:
+    """Mean and standard deviation that a folder's preprocess_cfg gives, or OpenAI's."""
+    pixels = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    given = _read_config(folder).get("preprocess_cfg", {})
+    pixels |= {key: given[key] for key in pixels if key in given}
+    for key, value in pixels.items():
+        try:
+            torch.tensor(value, dtype=torch.float32).view(3)
+        except (RuntimeError, TypeError, ValueError):
+            raise InputError(
+                f"{folder / CONFIG_FILE}: preprocess_cfg: {key}={value!r}, expected three numbers"
+            ) from None
+    return pixels
+
+
+def _from_folder(folder: Path, config: dict[str, Any]) -> nn.Module:
+    custom_text = config.pop("custom_text", False)
+    config["vision_cfg"]["timm_model_pretrained"] = False
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())["model_cfg"]
-        model = open_clip.CLIP(**config)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        model = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+    except (KeyError, TypeError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{folder / CONFIG_FILE}: expected open_clip's model_cfg, got {error}"
+            f"{folder / CONFIG_FILE}: expected open_clip's model_cfg, got {reason}"
         ) from error
+    set_model_preprocess_cfg(model, _pixels_in(folder))
     if torch.get_default_device().type == "meta":
         return model
     state = read_safetensors(folder / WEIGHTS_FILE)
-    _unpack_token_rows(state, model.token_embedding.weight.shape)
+    _unpack_token_rows(state, model)
     refuse_other_tensors(str(folder / WEIGHTS_FILE), state, model.state_dict())
     model.load_state_dict(state)
     return model
 
 
-def _unpack_token_rows(state: dict[str, Tensor], shape: torch.Size) -> None:
+def _unpack_token_rows(state: dict[str, Tensor], model: Any) -> None:
     """A small backbone stores the rows of the tokens that it knows; the others are zero."""
     if "token_embedding.rows" in state:
-        table = torch.zeros(shape)
+        table = torch.zeros(model.token_embedding.weight.shape)
         rows = state.pop("token_embedding.rows").to(table.dtype)
         table[state.pop("token_embedding.ids").long()] = rows
         state["token_embedding.weight"] = table
@@ -104,7 +165,12 @@ def _unpack_token_rows(state: dict[str, Tensor], shape: torch.Size) -> None:
 def save_backbone(backbone: nn.Module, config: dict[str, object], folder: Path) -> None:
     """Write a folder that load_backbone reads, for a backbone that open_clip has no name for."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG_FILE, json.dumps({"model_cfg": config}, indent=1))
+    pixels = get_model_preprocess_cfg(backbone)
+    description = {
+        "model_cfg": config,
+        "preprocess_cfg": {key: pixels[key] for key in ("mean", "std") if key in pixels},
+    }
+    write_text(folder / CONFIG_FILE, json.dumps(description, indent=1))
     write_safetensors(folder / WEIGHTS_FILE, dict(backbone.state_dict()))
 
 

@@ -13,7 +13,9 @@ class PEClipConfig:
     """PE-CLIP on a frozen open_clip backbone (paper, section 3; SPEC section 2).
 
     Args:
-        backbone: open_clip's name of a ViT, "demo", or a folder with open_clip_config.json.
+        backbone: open_clip's name of a model with a ViT (ViT-B-16, EVA02-B-16, ViT-B-16-SigLIP),
+            "demo", or a folder with open_clip_config.json. The head is 100 times the cosine with
+            all of them; a scale and a bias of the backbone's own logits are not used.
         pretrained: open_clip's tag or a file of weights; nothing gives random weights of a fixed
             seed.
         text_adapter: the TA, after the MLP of each text block.
@@ -29,7 +31,9 @@ class PEClipConfig:
         context_tokens: learned tokens per layer.
         prompt_depth: number of layers that get learned tokens of their own (MaPLe).
         texts: action_units, descriptions, class_names, or one text per class.
-        normalize: pixels as they are in [0, 1], or with CLIP's mean and standard deviation.
+        normalize: pixels as they are in [0, 1], or, with clip, by the mean and the standard
+            deviation that the backbone was trained with (open_clip's preprocess_cfg; OpenAI's for
+            CLIP, 0.5 and 0.5 for SigLIP).
         backend: which kernels run: auto, reference, or for the adapters cpu, triton or cuda.
     """
 

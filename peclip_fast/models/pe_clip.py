@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,11 +18,11 @@ from peclip_fast.models.backbone import fingerprint, save_backbone
 from peclip_fast.models.config import PEClipConfig
 from peclip_fast.models.prompts import Prompts
 from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
-from peclip_fast.models.tokenizer import END, START, tokenizer
-from peclip_fast.models.towers import TextTower, VisionTower, attend, feed_forward
+from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
+from peclip_fast.models.towers import FrozenBlock, TextTower, vision_tower
 from peclip_fast.texts import class_texts
 
-LOGIT_SCALE = 100.0  # the published head: 100 times the cosine
+LOGIT_SCALE = 100.0  # the published head: 100 times the cosine, whatever the backbone was made for
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
@@ -33,8 +32,9 @@ class PEClip(nn.Module):
     Args:
         config: the switches.
         classes: names, in the order of the logits.
-        backbone: open_clip's CLIP; it is frozen here and stays in eval mode.
+        backbone: open_clip's model; it is frozen here and stays in eval mode.
         unnamed_backbone: the backbone's model_cfg, where ``config.backbone`` can't name it.
+        tokenizer: of the class texts; the backbone's own unless given.
     """
 
     class_tokens: Tensor
@@ -45,18 +45,20 @@ class PEClip(nn.Module):
         classes: Sequence[str],
         backbone: nn.Module,
         unnamed_backbone: dict[str, object] | None = None,
+        tokenizer: TextTokenizer | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.unnamed_backbone = unnamed_backbone
+        self.tokenizer = text_tokenizer(config.backbone) if tokenizer is None else tokenizer
         self.classes = tuple(classes)
         self.texts = class_texts(self.classes, config.texts)
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone_fingerprint = fingerprint(backbone)
-        self._vision = VisionTower(backbone, config.backbone)
+        self._vision = vision_tower(backbone, config.backbone)
         self._text = TextTower(backbone, config.backbone)
 
-        def each(blocks: nn.ModuleList, width: int, wanted: bool) -> nn.ModuleList | None:
+        def each(blocks: list[FrozenBlock], width: int, wanted: bool) -> nn.ModuleList | None:
             adapters = (BottleneckAdapter(width, config.reduction, config.backend) for _ in blocks)
             return nn.ModuleList(adapters) if wanted else None
 
@@ -98,8 +100,11 @@ class PEClip(nn.Module):
         return Prompts(config.context_tokens, config.prompt_depth, *widths)
 
     def _tokenize(self) -> Tensor:
-        """Class texts as tokens (C, n), n the longest text: what follows its end is never read."""
-        ids = [[START, *tokenizer().encode(text), END] for text in self.texts]
+        """Class texts as tokens (C, n): n is the longest text's where what follows it is not read.
+
+        Where it is, n leaves room for the context tokens and nothing else.
+        """
+        ids = [self.tokenizer.encode(text) for text in self.texts]
         context = self.prompts.tokens if self.prompts is not None else 0
         room = self._text.context_length - context
         for text, row in zip(self.texts, ids, strict=True):
@@ -108,8 +113,8 @@ class PEClip(nn.Module):
                     f"class text {text!r}: {len(row)} tokens, expected at most {room} beside "
                     f"{context} context tokens"
                 )
-        longest = max(len(row) for row in ids)
-        return torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+        length = room if self._text.whole else max(len(row) for row in ids)
+        return torch.tensor([row + [self.tokenizer.pad] * (length - len(row)) for row in ids])
 
     @property
     def image_size(self) -> int:
@@ -161,14 +166,16 @@ class PEClip(nn.Module):
         """Class text features (C, E), of length 1."""
         tower, prompts, frozen = self._text, self.prompts, self._frozen_backend
         context = prompts.for_text() if prompts is not None else []
-        ends = self.class_tokens.argmax(-1) + (len(context[0]) if context else 0)
+        ends = tower.ends(self.class_tokens, len(context[0]) if context else 0)
         x = tower.embed(self.class_tokens, context[0] if context else None)
         for i, block in enumerate(tower.blocks):
             if 0 < i < len(context):
                 learned = context[i].to(x.dtype).expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], learned, x[:, 1 + len(context[i]) :]], 1)
-            x = _add(self.shared_text, i, attend(block, x, causal=True, backend=frozen), x)
-            x = _add(self.text_adapter, i, feed_forward(block, x, frozen), x)
+                behind = tower.start + len(context[i])
+                x = torch.cat([x[:, : tower.start], learned, x[:, behind:]], 1)
+            a = block.attend(x, causal=tower.causal, backend=frozen)
+            x = _add(self.shared_text, i, a, x)
+            x = _add(self.text_adapter, i, block.feed_forward(x, frozen), x)
         end = x[torch.arange(len(x), device=x.device), ends]
         return F.normalize(_wide(tower.project(end)), dim=-1)
 
@@ -213,26 +220,26 @@ class PEClip(nn.Module):
             if 0 < i < len(context):
                 learned = context[i].to(x.dtype).expand(len(x), -1, -1)
                 x = torch.cat([x[:, : -len(context[i])], learned], 1)
-            # Only the class token leaves the last block, so the last block computes no other.
-            queries = 1 if i == last else None
-            a = attend(block, x, causal=False, queries=queries, backend=frozen)
+            # Where only the class token leaves the last block, that block computes no other.
+            queries = tower.queries if i == last else None
+            a = block.attend(x, queries=queries, backend=frozen)
             x = _add(self.shared_vision, i, a, x[:, :queries])
-            m = feed_forward(block, x, frozen)
+            m = block.feed_forward(x, frozen)
             if self.temporal is None:
                 x = x + m
             else:
                 m, x = (t.unflatten(0, (clips, length)) for t in (m, x))
                 x = self.temporal[i](m, x).flatten(0, 1)
-        features = _wide(tower.project(x[:, 0])).unflatten(0, (clips, length))
+        features = _wide(tower.project(x)).unflatten(0, (clips, length))
         return F.normalize(features.mean(1), dim=-1)
 
     def pixels(self, frames: Tensor) -> Tensor:
         """Frames (..., 3, H, W), float in [0, 1] or uint8 -> what the encoder reads, its dtype."""
-        dtype = self._vision.visual.conv1.weight.dtype
+        dtype = self._vision.dtype
         x = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
         if self.config.normalize == "clip":
-            mean = x.new_tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-            std = x.new_tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+            mean = x.new_tensor(self._vision.mean).view(3, 1, 1)
+            std = x.new_tensor(self._vision.std).view(3, 1, 1)
             x = (x - mean) / std
         return x
 

@@ -16,6 +16,7 @@ from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.config import PEClipConfig
 from peclip_fast.models.pe_clip import CONFIG_FILE, WEIGHTS_FILE, PEClip
 from peclip_fast.models.storage import read_safetensors
+from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 
@@ -24,15 +25,19 @@ def create_model(
     backbone: str = "ViT-B-16-quickgelu",
     pretrained: str | None = None,
     classes: Sequence[str] = tuple(PUBLISHED_ACTION_UNITS),
+    tokenizer: TextTokenizer | None = None,
     **config: Any,
 ) -> PEClip:
     """A model on a frozen backbone, in training mode.
 
     Args:
         method: "pe_clip".
-        backbone: open_clip's name of a ViT, "demo", or a folder with open_clip_config.json.
+        backbone: open_clip's name of a model with a ViT, "demo", or a folder with
+            open_clip_config.json.
         pretrained: open_clip's tag or a file; None gives random weights of a fixed seed.
         classes: names, in the order of the logits; the seven of the paper unless given.
+        tokenizer: of the class texts; the backbone's own unless given, which for some (SigLIP)
+            is downloaded at the first use.
         **config: further fields of PEClipConfig.
 
     Raises:
@@ -49,13 +54,18 @@ def create_model(
     settings = PEClipConfig(backbone=backbone, pretrained=pretrained, **config)
     if isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
         raise InputError(f"classes: expected a list of different names, got {classes!r}")
-    return PEClip(settings, classes, load_backbone(backbone, pretrained))
+    # First what may be missing on this machine, then what takes long.
+    tokenizer = text_tokenizer(backbone) if tokenizer is None else tokenizer
+    return PEClip(settings, classes, load_backbone(backbone, pretrained), tokenizer=tokenizer)
 
 
 def from_pretrained(
-    folder: str | Path, classes: Sequence[str] | None = None, **config: Any
+    folder: str | Path,
+    classes: Sequence[str] | None = None,
+    tokenizer: TextTokenizer | None = None,
+    **config: Any,
 ) -> PEClip:
-    """The model that save_pretrained wrote, in eval mode.
+    """The model that save_pretrained wrote, in eval mode; ``tokenizer`` as for create_model.
 
     ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
     checkpoint for other sizes or classes is then refused with the names of the tensors.
@@ -70,7 +80,7 @@ def from_pretrained(
             f"{folder}: tensors differ: class_tokens is of {len(saved['classes'])} classes, "
             f"{', '.join(saved['classes'])}; expected {len(names)}, {', '.join(names)}"
         )
-    model = create_model(saved["method"], classes=names, **settings)
+    model = create_model(saved["method"], classes=names, tokenizer=tokenizer, **settings)
     load_trained(model, folder)
     return model.eval()
 

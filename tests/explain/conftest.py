@@ -16,8 +16,8 @@ def make(tiny_backbone):
 
     def make(**config):
         torch.manual_seed(0)
-        config = {"classes": CLASSES, "prompt_depth": 3, **config}
-        model = create_model(backbone=tiny_backbone, **config)
+        config = {"classes": CLASSES, "prompt_depth": 3, "backbone": tiny_backbone, **config}
+        model = create_model(**config)
         with torch.no_grad():
             for name, parameter in model.trained_parameters().items():
                 parameter.add_(0.1 * torch.randn_like(parameter))

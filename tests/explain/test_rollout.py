@@ -8,19 +8,18 @@ import torch
 
 from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
 from peclip_fast.explain.trace import Trace, trace
-from peclip_fast.models import pe_clip
-from peclip_fast.models.towers import attend
+from peclip_fast.models.towers.blocks import ClipBlock
 
 
 @pytest.fixture
 def recorded(monkeypatch):
     """Maps (T, heads, queries, L) of the model's own vision path, by nn.MultiheadAttention."""
-    maps = []
+    maps, attend = [], ClipBlock.attend
 
-    def recording(block, x, *, causal, queries=None, backend="auto"):
+    def recording(block, x, *, causal=False, queries=None, backend="auto"):
         if causal:
             return attend(block, x, causal=True, backend=backend)
-        attn, y = block.attn, block.ln_1(x)
+        attn, y = block.attn, block.norm_1(x)
         _, weights = attn(y[:, :queries], y, y, average_attn_weights=False)
         maps.append(weights)  # what it returns isn't what it multiplies, so that is done here
         if weights.requires_grad:
@@ -31,7 +30,7 @@ def recorded(monkeypatch):
         mixed = torch.cat([weights[:, head] @ v for head, v in enumerate(each)], -1)
         return mixed @ attn.out_proj.weight.T + attn.out_proj.bias
 
-    monkeypatch.setattr(pe_clip, "attend", recording)
+    monkeypatch.setattr(ClipBlock, "attend", recording)
     return maps
 
 
@@ -92,6 +91,21 @@ def test_two_blocks_by_hand():
     torch.testing.assert_close(gradient_rollout(seen, gradients), torch.tensor([[1.0, 1.2]]))
 
 
-def test_patches_lie_as_in_the_frame():
-    rolled = torch.tensor([[9.0, 0, 1, 2, 3, 8, 8]])
-    assert on_patches(rolled, 4).tolist() == [[[0, 1], [2, 3]]]
+def test_pooling_is_followed_without_a_residual():
+    """The same first block, and an attention pooling behind it that takes 0.25 and 0.75."""
+    first = torch.tensor([[[[0.5, 0.5], [0.2, 0.8]]]])
+    pooling = torch.tensor([[[[0.25, 0.75]]]])
+    features = torch.zeros(1, 1)
+    seen = Trace([first, pooling], [0, 0], [], features, patches=2, prefix=0, class_token=False)
+    # On (0.75, 0.25) and (0.1, 0.9).
+    torch.testing.assert_close(attention_rollout(seen), torch.tensor([[0.2625, 0.7375]]))
+    # The pooling's look at the second patch helps: 1.5 of it, which took 0.8 * 2 of itself.
+    gradients = [torch.tensor([[[[-1.0, 0.0], [0.0, 2.0]]]]), torch.tensor([[[[-1.0, 2.0]]]])]
+    torch.testing.assert_close(gradient_rollout(seen, gradients), torch.tensor([[0.0, 3.9]]))
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_patches_lie_as_in_the_frame(prefix):
+    rolled = torch.tensor([[9.0, 0, 1, 2, 3, 8, 8][1 - prefix :]])
+    seen = Trace([], [], [], torch.zeros(1, 1), patches=4, prefix=prefix)
+    assert on_patches(rolled, seen).tolist() == [[[0, 1], [2, 3]]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_towers import save_small
 
+from peclip_fast.explain.explanation import explain_clip
 from peclip_fast.explain.trace import trace
 
 CONFIGS = [
@@ -35,6 +37,31 @@ def test_features_are_the_models_own(make, frames, config):
         torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:-1]))
     scaled = config.get("temporal", True) and config.get("scaling") != "none"
     assert len(seen.scales) == (3 if scaled else 0)
+
+
+@pytest.mark.parametrize("kind", ["eva02", "siglip", "pe-core", "clipa", "gap"])
+def test_on_other_backbones(make, frames, tmp_path, kind):
+    texts = ["a smile", "a tear", "a frown"]  # short enough for all contexts
+    model = make(backbone=save_small(kind, tmp_path), texts=texts)
+    with torch.no_grad():
+        seen = trace(model, frames)
+        features = torch.nn.functional.normalize(seen.features.mean(0), dim=-1)
+        expected = model.encode_clips(frames[None])[0]
+        torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-4)
+    prefix = 0 if kind in ("siglip", "gap") else 1
+    assert (seen.patches, seen.prefix, seen.class_token) == (16, prefix, kind == "eva02")
+    assert [m.shape[2] for m in seen.maps] == [18 + prefix] * 3 + [1] * (kind != "eva02")
+    assert seen.blocks == 3
+    explanation = explain_clip(model, frames)
+    for view in explanation.views:
+        assert view.rollout.shape == view.gradient.shape == (5, 4, 4)
+        assert view.rollout.min() > 0
+        assert view.gradient.max() > 0
+    # The frozen backbone has no prompts, so its patches and class token hold all of the feature.
+    first = explanation.views[0].rollout.sum((1, 2))
+    assert (first > 0.99).all() if prefix == 0 else (first < 1).all()
+    assert (explanation.class_scales is not None) == (kind == "eva02")
+    assert explanation.token_scales.shape == (3, 5)
 
 
 def test_scales_are_those_of_the_adapters(make, frames):

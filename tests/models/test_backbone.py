@@ -1,28 +1,46 @@
-"""Backbones: every ViT with CLIP's shape is taken, every other one refused by name."""
+"""Backbones: what has blocks with places for the adapters is taken, the rest refused by name."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from tiny_backbone import TINY
 
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import fingerprint, load_backbone
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14", "ViT-S-16-alt", "ViT-M-16-alt"])
-def test_open_clip_vits_are_taken(name):
+@pytest.mark.parametrize(
+    ("name", "blocks", "width"),
+    [
+        ("ViT-B-32", 12, 768),
+        ("ViT-L-14", 24, 1024),
+        ("ViT-S-16-alt", 12, 384),
+        ("ViT-M-16-alt", 12, 512),
+        ("EVA02-L-14", 24, 1024),
+        ("MobileCLIP-B", 12, 768),
+        ("ViTamin-S", 14, 384),
+    ],
+)
+def test_open_clips_models_are_taken(name, blocks, width):
     with torch.device("meta"):
-        model = create_model(backbone=name)
-    blocks = len(model.backbone.visual.transformer.resblocks)
+        model = create_model(backbone=name, prompt_depth=4)
     assert len(model.temporal) == len(model.shared_vision) == blocks
+    assert model.vision_width == width
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("RN50", "vision encoder is a ModifiedResNet"),
-        ("coca_ViT-B-32", "expected a vision encoder with a class token"),
-        ("ViT-B-16-SigLIP", "vision encoder is a TimmModel"),
+        ("coca_ViT-B-32", "vision encoder has CoCa's attentional pooling"),
+        ("coca_base", "text encoder ends in a class embedding"),
+        ("convnext_base", "vision encoder is timm's ConvNeXt"),
+        ("vit_relpos_medium_patch16_cls_224", "vision encoder is timm's VisionTransformerRelPos"),
+        ("roberta-ViT-B-32", "text encoder is Hugging Face's roberta-base"),
+        ("nllb-clip-base-siglip", "text encoder is Hugging Face's facebook/nllb"),
         ("ViT-B-17", "open_clip knows none of that name"),
     ],
 )
@@ -58,4 +76,11 @@ def test_random_weights_are_the_same_and_leave_the_generator_alone(tiny_backbone
 def test_a_folder_with_a_wrong_config(tmp_path):
     (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"depth": 3}}')
     with pytest.raises(InputError, match=r"open_clip_config\.json: expected open_clip's model_cfg"):
+        load_backbone(str(tmp_path))
+    (tmp_path / "open_clip_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"open_clip_config\.json: not a readable JSON file"):
+        load_backbone(str(tmp_path))
+    config = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"mean=\[0\.5, 0\.5\], expected three numbers"):
         load_backbone(str(tmp_path))
