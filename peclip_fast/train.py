@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from peclip_fast.config import (
     resolve,
 )
 from peclip_fast.data import DatasetSplits
+from peclip_fast.data.shots import described
 from peclip_fast.engine.curves import curves_png, read_history
 from peclip_fast.engine.distributed import World, gather, process_group, set_up
 from peclip_fast.engine.evaluation import predict
@@ -57,7 +57,7 @@ def _train(argv: list[str]) -> None:
             if not clips:
                 raise InputError(f"{config.data.dataset}: no {name} clips")
         torch.manual_seed(config.train.seed)
-        model = create_model(classes=splits.classes, **asdict(config.model))
+        model = create_model(classes=splits.classes, **vars(config.model))
         world.share(config.train.batch_size)
         if world.first:
             _open_run(run, config)
@@ -78,7 +78,11 @@ def _train(argv: list[str]) -> None:
                 predictions,
                 splits.classes,
                 protocol(config, run),
-                facts(model, device, world.size) | {"skipped_training_clips": trained.skipped},
+                facts(model, device, world.size)
+                | {
+                    "training_clips": len(splits.train),
+                    "skipped_training_clips": trained.skipped,
+                },
             )
             write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
             report.write(run.path)  # its last file says that the run has ended
@@ -140,6 +144,7 @@ def _summary(
         config.title,
         f"{len(splits.train)} training and {len(splits.test)} test clips of "
         f"{len(splits.classes)} classes",
+        *([described(splits, config.data)] if config.data.shots else []),
         f"PE-CLIP on {config.model.backbone}: {trained:,} trained parameters",
         f"{device.type}, {config.train.precision}, {world.size} process"
         f"{'es' if world.size > 1 else ''}, run folder {run.path}{going_on}",

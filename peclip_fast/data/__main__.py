@@ -20,6 +20,7 @@ from peclip_fast.config import (
 from peclip_fast.data import DatasetSplits, check, pack, summary
 from peclip_fast.data.contact_sheet import contact_sheet
 from peclip_fast.data.loader import default_workers
+from peclip_fast.data.shots import described
 from peclip_fast.engine.distributed import World
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes, write_text
@@ -93,6 +94,8 @@ def _summary(argv: list[str]) -> int:
     processes, seconds = _processes(config), arguments.timeout
     facts = summary.all_facts(records, processes, seconds)
     print(config.title)
+    if config.data.shots:
+        print(described(splits, config.data))
     print(summary.as_table(splits, texts, facts, config.data.frames))
     good = [record for record, fact in zip(records, facts, strict=True) if fact]
     write_bytes(output, contact_sheet(splits, texts, good, config.title, processes, seconds))

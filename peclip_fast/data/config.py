@@ -111,6 +111,8 @@ class DataConfig:
         train_list: list (or CSV file) of training clips, in place of the dataset's own split.
         test_list: list (or CSV file) of test clips, in place of the dataset's own split.
         classes: class names in the order of the numbers in the lists; else the dataset's own.
+        shots: training clips of each class, at most; null takes all.
+        shots_seed: draws them; train.seed doesn't.
         frames: frames taken from each clip.
         augment: training augmentation, one draw per clip.
         mix: Mixup and FMix, per batch.
@@ -128,6 +130,8 @@ class DataConfig:
     train_list: Path | None = None
     test_list: Path | None = None
     classes: list[str] | None = None
+    shots: int | None = None
+    shots_seed: int = 0
     frames: int = 16
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     mix: MixConfig = field(default_factory=MixConfig)
@@ -137,6 +141,9 @@ class DataConfig:
     on_bad_clip: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
+        if self.shots is not None:
+            _require("shots", self.shots, 1)
+        _require("shots_seed", self.shots_seed, 0)
         _require("frames", self.frames, 1)
         _require("prefetch", self.prefetch, 1)
         _require("num_workers", self.num_workers or 0, 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from peclip_fast.data import afew, crema_d, dfew, ferv39k, folder, list_files, mafw, ravdess
 from peclip_fast.data.config import DataConfig
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
 
 READERS: dict[str, Callable[[DataConfig], DatasetSplits]] = {
@@ -38,8 +39,9 @@ LIST_CLASSES: dict[str, tuple[str, ...]] = {
 def open_splits(config: DataConfig) -> DatasetSplits:
     """The training and test clips that a configuration names.
 
-    ``data.train_list`` and ``data.test_list`` take the place of a dataset's own splits. Annotation
-    files and folders are read, clips are not: a missing or broken one shows when it is opened.
+    ``data.train_list`` and ``data.test_list`` take the place of a dataset's own splits, and
+    ``data.shots`` draws from the training clips of any dataset. Annotation files and folders are
+    read, clips are not: a missing or broken one shows when it is opened.
 
     Raises:
         InputError: a root, fold, split file, label or clip folder is missing or wrong.
@@ -53,4 +55,6 @@ def open_splits(config: DataConfig) -> DatasetSplits:
         splits = READERS[config.dataset](config)
     if not splits.train and not splits.test:
         raise InputError(f"data.root: no {config.dataset} clips found in {config.root}")
-    return splits
+    if config.shots is None:
+        return splits
+    return draw_shots(splits, config.shots, config.shots_seed)

@@ -61,6 +61,8 @@ class Report:
             "demo": self.config.demo,
             "title": self.config.title,
             "fold": data.fold,
+            "shots": data.shots,
+            "shots_seed": data.shots_seed,
             "protocol": self.protocol,
             "clips": sum(scores.counts),
             "war": scores.war,
