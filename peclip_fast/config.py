@@ -32,6 +32,7 @@ FREE_TO_CHANGE = (
     "train.eval_batch_size",
     "train.checkpoint_every",
 )
+MAPPINGS = ("model.texts",)  # options whose value may be a mapping, not a group of options
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class RunConfig:
 
     def to_yaml(self) -> str:
         """Every field, such that from_yaml() gives an equal configuration."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+        plain = _plain(dataclasses.asdict(self))
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 class Difference(NamedTuple):
@@ -304,10 +306,11 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in MAPPINGS:
+            yield from _flat(value, f"{name}.")
         else:
-            yield f"{prefix}{key}", value
+            yield name, value
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
 
 from peclip_fast.errors import InputError
 
@@ -59,31 +64,106 @@ OUR_DESCRIPTIONS = {
 }
 
 _BY_CLASS = {"action_units": ACTION_UNITS, "descriptions": OUR_DESCRIPTIONS}
+KINDS = (*_BY_CLASS, "class_names")
+
+Texts = str | Sequence[str] | Mapping[str, str]
+"""One of KINDS, or one text per class: in the order of the classes, or by their names."""
 
 
-def class_texts(classes: Sequence[str], texts: str | Sequence[str]) -> tuple[str, ...]:
+class FileTexts(dict[str, str]):
+    """The texts of a file by class; it knows where they stand for as long as it isn't copied."""
+
+    path = "texts"
+    lines: Mapping[str, int] = MappingProxyType({})
+
+    def place(self, name: str) -> str:
+        """``file:line`` of a class, or the file where it isn't there."""
+        return f"{self.path}:{self.lines[name]}" if name in self.lines else self.path
+
+
+def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
     """The text of every class, in the order of ``classes``.
 
     ``texts`` is ``"action_units"`` (Table 1), ``"descriptions"`` (sentences of our own),
-    ``"class_names"``, or one free text per class. Raises InputError for a class without a text
-    and for a wrong number of texts.
+    ``"class_names"``, or one free text per class, in their order or by their names. Raises
+    InputError for a class without a text, a text without a class and a wrong number of texts.
     """
     if texts == "class_names":
-        return tuple(name.capitalize() for name in classes)
+        return tuple(map(_in_words, classes))
     if isinstance(texts, str):
         if texts not in _BY_CLASS:
             raise InputError(
-                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names' or a "
-                "list of texts"
+                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names', one "
+                "text per class, or a text file of lines 'class: text'"
             )
         known = _BY_CLASS[texts]
         for name in classes:
             if name not in known:
                 raise InputError(
                     f"texts={texts!r}: there are none for the class {name!r}, only for "
-                    f"{', '.join(known)}; give texts='class_names' or one text per class"
+                    f"{', '.join(known)}; give texts='class_names', one text per class, or a text "
+                    "file of lines 'class: text'"
                 )
         return tuple(known[name] for name in classes)
+    if isinstance(texts, Mapping):
+        return _by_name(classes, texts)
     if len(texts) != len(classes):
         raise InputError(f"texts: expected one per class, {len(classes)}, got {len(texts)}")
     return tuple(texts)
+
+
+def settled(texts: Texts | Path) -> Texts:
+    """``texts``, or what the file says that they name: one there is, or a name in ``.txt``."""
+    if isinstance(texts, (str, Path)) and texts not in KINDS:
+        path = Path(texts).expanduser()
+        if path.suffix == ".txt" or os.path.isfile(path):
+            return read_texts(path)
+    return str(texts) if isinstance(texts, Path) else texts
+
+
+def read_texts(path: Path) -> FileTexts:
+    """The texts of a UTF-8 file by class, from lines ``class: text``.
+
+    The first colon of a line ends the class. Blank lines and those that begin with ``#`` are
+    passed over. Raises InputError with file and line for any other line and for a class that
+    comes twice, and for a file that can't be read.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a text file in UTF-8 ({error})") from error
+    texts, lines = FileTexts(), dict[str, int]()
+    texts.path, texts.lines = str(path), lines
+    for number, line in enumerate(content.split("\n"), start=1):
+        name, _, text = (part.strip() for part in line.partition(":"))
+        if line.strip() and not line.lstrip().startswith("#"):
+            name = unicodedata.normalize("NFC", name)
+            if not name or not text:
+                raise InputError(f"{path}:{number}: expected 'class: text', got {line.strip()!r}")
+            if name in texts:
+                raise InputError(
+                    f"{path}:{number}: the class {name!r} comes twice, before in line {lines[name]}"
+                )
+            texts[name], lines[name] = text, number
+    return texts
+
+
+def _by_name(classes: Sequence[str], texts: Mapping[str, str]) -> tuple[str, ...]:
+    source = texts if isinstance(texts, FileTexts) else FileTexts()
+    known = ", ".join(classes)
+    for name in texts:
+        if name not in classes:
+            raise InputError(f"{source.place(name)}: unknown class {name!r}; classes: {known}")
+    missing = [name for name in classes if name not in texts]
+    if missing:
+        raise InputError(f"{source.path}: no text for {', '.join(missing)}; classes: {known}")
+    return tuple(texts[name] for name in classes)
+
+
+def _in_words(name: str) -> str:
+    """``pour_water`` and ``PourWater`` as ``Pour water``."""
+    pairs = pairwise(f"{name} ")
+    spaced = "".join(f"{a} " if a.islower() and b.isupper() else a for a, b in pairs)
+    return " ".join(spaced.replace("_", " ").split()).capitalize()

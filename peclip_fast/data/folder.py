@@ -14,7 +14,7 @@ from peclip_fast.data.layout import (
     require_fold,
     require_root,
 )
-from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
+from peclip_fast.data.names import SEVEN_EXPRESSIONS, composed, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
 
@@ -38,7 +38,7 @@ def _read(config: DataConfig, order: Callable[[str], Any]) -> DatasetSplits:
     root = require_root(config, "train/<class>/<clip> and test/<class>/<clip>")
     train = first_existing(root, TRAIN_NAMES, "training split")
     test = first_existing(root, TEST_NAMES, "test split")
-    found = {folder.name for split in (train, test) for folder in _class_folders(split)}
+    found = {composed(folder.name) for split in (train, test) for folder in _class_folders(split)}
     classes = tuple(config.classes or sorted(found, key=order))
     return DatasetSplits(
         config.dataset,
@@ -58,7 +58,7 @@ def read_split(split: Path, classes: Sequence[str], *, exact: bool) -> list[Clip
     """
     records = []
     for folder in _class_folders(split):
-        label = label_of(folder.name, classes, str(folder), exact=exact)
+        label = label_of(composed(folder.name), classes, str(folder), exact=exact)
         records += [ClipRecord(clip, label, None, str(folder)) for clip in list_clips(folder)]
     return records
 

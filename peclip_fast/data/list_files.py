@@ -9,7 +9,7 @@ from pathlib import Path
 from peclip_fast.data.config import DataConfig
 from peclip_fast.data.layout import natural_key
 from peclip_fast.data.lists import read_list
-from peclip_fast.data.names import label_of
+from peclip_fast.data.names import composed, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.textfile import read_csv_rows
 from peclip_fast.errors import InputError
@@ -86,7 +86,7 @@ def _csv_rows(path: Path, root: Path | None) -> list[tuple[str, ClipRecord]]:
         if start is not None and end is not None and start >= end:
             raise InputError(f"{source}: start {start} s is not before end {end} s")
         clip = base / fields[0].replace("\\", "/")
-        rows.append((fields[1], ClipRecord(clip, 0, None, source, start, end)))
+        rows.append((composed(fields[1]), ClipRecord(clip, 0, None, source, start, end)))
     return rows
 
 

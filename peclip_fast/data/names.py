@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from peclip_fast.errors import InputError
@@ -37,6 +38,11 @@ def canonical_name(name: str) -> str:
     """``Happy``, ``HAP`` or ``happiness`` as ``happiness``; other names in lower case."""
     lowered = name.strip().lower()
     return _SPELLINGS.get(lowered, lowered)
+
+
+def composed(name: str) -> str:
+    """A name as keyboards write it: archives of some systems hold the dots of ``ü`` apart (NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def label_of(name: str, classes: Sequence[str], source: str, *, exact: bool = False) -> int:

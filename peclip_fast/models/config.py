@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peclip_fast.errors import InputError
+from peclip_fast.texts import settled
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class PEClipConfig:
             (MaPLe).
         context_tokens: learned tokens per layer.
         prompt_depth: number of layers that get learned tokens of their own (MaPLe).
-        texts: action_units, descriptions, class_names, or one text per class.
+        texts: action_units, descriptions, class_names, a file of lines "class: text", or one text
+            per class.
         normalize: pixels as they are in [0, 1], or, with clip, by the mean and the standard
             deviation that the backbone was trained with (open_clip's preprocess_cfg; OpenAI's for
             CLIP, 0.5 and 0.5 for SigLIP).
@@ -49,7 +51,7 @@ class PEClipConfig:
     prompts: Literal["none", "coop", "maple"] = "maple"
     context_tokens: int = 2
     prompt_depth: int = 9
-    texts: str | list[str] = "action_units"
+    texts: str | list[str] | dict[str, str] = "action_units"
     normalize: Literal["none", "clip"] = "none"
     backend: Literal["auto", "reference", "cpu", "triton", "cuda"] = "auto"
 
@@ -70,3 +72,5 @@ class PEClipConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{field}={value!r}: expected a whole number of at least 1")
+        # Not a file's name but what it says: it may be gone later.
+        object.__setattr__(self, "texts", settled(self.texts))

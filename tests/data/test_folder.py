@@ -49,6 +49,18 @@ def test_given_classes_keep_their_order(tmp_path: Path) -> None:
         open_splits(DataConfig("folder", tmp_path, classes=["clap"]))
 
 
+def test_names_of_other_tasks(tmp_path: Path) -> None:
+    """Underscores, capitals, spaces and any script; an umlaut is one letter however it is kept."""
+    names = ["pour_water", "PourWater", "zwei Hände", "下へ", "a.b", "3"]
+    tree(tmp_path, [*names, "u\u0308ben"], ("train",))
+    tree(tmp_path, [*names, "üben"], ("test",))
+    splits = open_splits(DataConfig("folder", tmp_path))
+    assert splits.classes == ("3", "a.b", "pour_water", "PourWater", "zwei Hände", "üben", "下へ")
+    for records in (splits.train, splits.test):
+        assert sorted(r.label for r in records) == [label for label in range(7) for _ in range(2)]
+    assert all(r.path.exists() for r in (*splits.train, *splits.test))
+
+
 def test_demo_has_the_papers_order(tmp_path: Path) -> None:
     seven = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]
     tree(tmp_path / "a", sorted(seven))
