@@ -11,7 +11,11 @@ from PIL import Image
 from safetensors import safe_open
 from tiny_runs import write_clips, write_config
 
-from peclip_fast.embed.__main__ import main
+from peclip_fast import InputError
+from peclip_fast.config import RunConfig
+from peclip_fast.data import DataConfig
+from peclip_fast.embed.__main__ import main, run_titles
+from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.train import main as train
 
 
@@ -53,6 +57,65 @@ def test_the_files(run, tiny_clips, capsys):
             assert picture.width > 900
 
 
+@pytest.fixture(scope="module")
+def other(run, tiny_clips, tmp_path_factory):
+    """The same run of other clips, under the same name elsewhere."""
+    folder = tmp_path_factory.mktemp("other") / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("embedding"))
+    clips = write_clips(folder.parent / "clips", train=1, test=2)
+    (folder / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace(str(tiny_clips), str(clips))
+    )
+    return folder
+
+
+def test_several_runs(run, other, tmp_path, capsys):
+    """A column each, the numbers under each one's title."""
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert main([str(other), "--output", str(alone)]) == 0
+    capsys.readouterr()
+    named = tmp_path / "named"
+    named.symlink_to(run)
+    assert main([str(named), str(other), "--output", str(both)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [str(both / "embedding.safetensors"), str(both / "embedding.png")]
+    assert sorted(path.name for path in both.iterdir()) == [
+        "embedding.png",
+        "embedding.safetensors",
+    ]
+    titles = [str(named), str(other)]  # folds and names are the same
+    with safe_open(both / "embedding.safetensors", "pt") as file:
+        described = {key: json.loads(value) for key, value in file.metadata().items()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert described["classes"] == ["anger", "happiness", "sadness"]
+    assert list(described["paths"]) == list(described["silhouette"]) == titles
+    assert [len(paths) for paths in described["paths"].values()] == [9, 6]
+    scores = [
+        (f"{title}, {name}", score)
+        for title, each in described["silhouette"].items()
+        for name, score in each.items()
+    ]
+    assert lines[2:] == [f"{name}: silhouette {score:.3f}" for name, score in scores]
+    with safe_open(alone / "embedding.safetensors", "pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            assert torch.equal(file.get_tensor(name), tensors[f"{other}.{name}"])
+    assert len(tensors) == 10
+    sizes = [Image.open(folder / "embedding.png").size for folder in (alone, both)]
+    assert sizes[1][1] > 1.3 * sizes[0][1]
+
+
+def test_where_several_go_and_what_they_are_called(tmp_path):
+    runs = [RunFolder(tmp_path / name / "x") for name in "ab"]
+    folds = [RunConfig(data=DataConfig("dfew", fold=fold)) for fold in (1, 3)]
+    assert run_titles(runs, folds) == ["fold 1", "fold 3"]
+    assert run_titles(runs, folds[:1] * 2) == [str(run.path) for run in runs]
+    named = [runs[0], RunFolder(tmp_path / "y")]
+    assert run_titles(named, folds[:1] * 2) == ["x", "y"]
+    assert run_titles(named, [folds[0], RunConfig(data=DataConfig("mafw", fold=3))]) == ["x", "y"]
+    with pytest.raises(InputError, match="expected different runs, got "):
+        run_titles(runs[:1] * 2, folds[:1] * 2)
+
+
 def refused(capsys, *argv):
     capsys.readouterr()
     assert main(list(map(str, argv))) == 2
@@ -62,7 +125,7 @@ def refused(capsys, *argv):
     return err
 
 
-def test_what_can_not_be_drawn(run, tmp_path, capsys):
+def test_what_can_not_be_drawn(run, tiny_clips, tmp_path, capsys):
     assert "no run there" in refused(capsys, tmp_path)
     output = tmp_path / "output"
     few = write_clips(tmp_path / "few", train=1, test=1)
@@ -75,6 +138,14 @@ def test_what_can_not_be_drawn(run, tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("")
     assert f"{file} is a file" in refused(capsys, run, "--output", file / "x")
+    relabelled = tmp_path / "relabelled"
+    shutil.copytree(run, relabelled)
+    (relabelled / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace(str(tiny_clips), str(other))
+    )
+    err = refused(capsys, run, relabelled, "--output", output)
+    assert f"{relabelled}: has the classes fear, happiness, sadness; expected those of {run}" in err
+    assert "expected different runs" in refused(capsys, run, run, "--output", output)
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "metrics.csv").unlink()
