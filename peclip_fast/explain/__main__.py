@@ -27,7 +27,8 @@ attention rollout and gradient rollout of each frame's feature (of its class tok
 backbone's pooling takes of all tokens), of the frozen backbone, of the backbone with the shared
 adapters (ShA) alone, and of the full model; the temporal adapter's scale in each frame; and the
 probabilities of the clip up to each frame. The output folder gets NAME.png, and NAME.mp4 with the
-rollouts over the frames. It computes in fp32 whatever the run's precision is."""
+rollouts over the frames, NAME the clip's with its ending, as in clip.mp4.png. It computes in fp32
+whatever the run's precision is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,14 +55,14 @@ def _explain(argv: list[str]) -> None:
     frames, numbers, length = _read(clip, config, model.image_size)
     explanation = explain_clip(model, frames.to(device))
     path = clip.resolve()  # "." has no name
-    name = path.name if path.is_dir() else path.stem
     scene = Scene(path.name, numbers, length, frames, model.classes, explanation, config.title)
     if explanation.token_scales is None:
         print("no curve of the TDA's scale: this run's model has none", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix, data in ((".png", strip_png(scene)), (".mp4", film_mp4(scene))):
-        write_bytes(folder / f"{name}{suffix}", data)
-        print(folder / f"{name}{suffix}")
+        picture = folder / f"{path.name}{suffix}"
+        write_bytes(picture, data)
+        print(picture)
 
 
 def _read(clip: Path, config: RunConfig, side: int) -> tuple[Tensor, list[int], int]:

@@ -55,7 +55,16 @@ def test_a_video_in_another_folder(run, shared, tmp_path):
     video = str(shared / "samples" / "woman_sad_640x360_h264.mp4")
     options = ["--output", str(tmp_path / "new"), "--data.frames", "5"]
     assert main([str(run), video, *options]) == 0
-    assert len(film(tmp_path / "new" / "woman_sad_640x360_h264.mp4")) == 5
+    assert len(film(tmp_path / "new" / "woman_sad_640x360_h264.mp4.mp4")) == 5
+
+
+def test_clips_of_one_name_and_two_endings(run, shared, tmp_path):
+    """Both, and the folder of that name, get pictures of their own."""
+    for suffix in (".mp4", ".mkv"):
+        shutil.copy(shared / "samples" / "woman_sad_640x360_h264.mp4", tmp_path / f"1000{suffix}")
+        assert main([str(run), str(tmp_path / f"1000{suffix}"), "--output", str(tmp_path)]) == 0
+    names = ["1000.mkv", "1000.mkv.mp4", "1000.mkv.png", "1000.mp4", "1000.mp4.mp4", "1000.mp4.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_run_without_tda_has_no_curve(without_tda, tiny_clips, tmp_path, run, capsys):
