@@ -19,8 +19,12 @@ from peclip_fast.config import (
     read_yaml,
     resolve,
 )
+from peclip_fast.data import ClipDataset
 from peclip_fast.data.dfew import CLASSES
+from peclip_fast.demo import render
+from peclip_fast.engine.distributed import World
 from peclip_fast.experiment.published import read_table
+from peclip_fast.inputs import open_clips
 from peclip_fast.models import PEClip, PEClipConfig
 from peclip_fast.models.backbone import load_backbone
 
@@ -32,6 +36,10 @@ ROWS = {row.config: row for table in TABLES for row in table.rows}
 def configure(*names, options=()):
     return resolve(make_parser("train", "", ""), options, config_layers(names))
 
+
+# The built-in data on which a table's rows run.
+DEMOS = {f"table{number}": "demo-order" for number in (6, 7, 8, 9)}
+DEMOS |= {"table5": "demo", "table10": "demo"}
 
 # Rows that are the same model under several names train once.
 MODELS = {name: PEClipConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
@@ -128,6 +136,32 @@ def test_every_row_trains(name, tiny_backbone):
     config = configure("dfew", name, options=options).model
     torch.manual_seed(0)
     train_two_steps(create_model(classes=CLASSES, **asdict(config)), torch.rand(2, 3, 3, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def demo_batches(tmp_path_factory):
+    """Of each demo, the classes and a clip of each: frames as its recipe reads them to train."""
+    batches = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "IDENTITIES", {"train": range(1), "test": range(1000, 1001)})
+        for recipe in ("demo", "demo-order"):
+            root = tmp_path_factory.mktemp("demos") / recipe
+            config = configure(recipe, options=("--data.root", str(root)))
+            splits = open_clips(config, World(0, 1, 0, 1))
+            clips = ClipDataset(splits.train, config.data, 48, train=True)
+            batches[recipe] = splits.classes, torch.stack([clip["frames"] for clip in clips])
+    return batches
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_trains_on_the_demo(name, demo_batches):
+    """Rows that name texts, on the seven expressions, which have such; the others on the order."""
+    recipe = DEMOS[name.split("/")[0]]
+    classes, frames = demo_batches[recipe]
+    torch.manual_seed(0)
+    model = create_model(classes=classes, **asdict(configure(recipe, name).model))
+    assert model.config.backbone == "demo"
+    train_two_steps(model, frames)
 
 
 @pytest.mark.slow
