@@ -115,7 +115,7 @@ def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
 def settled(texts: Texts | Path) -> Texts:
     """``texts``, or what the file says that they name: one there is, or a name in ``.txt``."""
     if isinstance(texts, (str, Path)) and texts not in KINDS:
-        path = Path(texts).expanduser()
+        path = Path(os.path.expanduser(texts))
         if path.suffix == ".txt" or os.path.isfile(path):
             return read_texts(path)
     return str(texts) if isinstance(texts, Path) else texts

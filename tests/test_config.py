@@ -103,6 +103,19 @@ def test_yaml_gives_the_same_configuration_again(tmp_path):
     assert parse(layer=yaml.safe_load(config.to_yaml())) == config
 
 
+def test_texts_by_class_are_one_option(tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_text("b: two\na: one")
+    config = parse("--model.texts", str(file))
+    file.unlink()
+    assert config == parse(layer={"model": {"texts": {"a": "one", "b": "two"}}})
+    assert parse(layer=yaml.safe_load(config.to_yaml())) == config
+    other = parse("--model.texts", "[x, y]", layer={"model": {"texts": {"a": "one"}}})
+    assert other.model.texts == ["x", "y"]
+    (found,) = differences(config, other)
+    assert str(found) == "model.texts={'b': 'two', 'a': 'one'}, not ['x', 'y']"
+
+
 def test_paths_are_kept_absolute():
     config = parse("--data.root", "clips")
     assert yaml.safe_load(config.to_yaml())["data"]["root"].startswith("/")
@@ -178,7 +191,7 @@ def test_help_has_a_sentence_for_every_option():
     assert ended.value.code == 0
     lines = text.getvalue().splitlines()
     assert lines[0] == "usage: python -m peclip_fast.train [option ...]"
-    assert len(lines) < 160
+    assert len(lines) < 165
     assert "CONFIG" not in text.getvalue()
     assert "type:" not in text.getvalue()
     for action in parser._actions:

@@ -117,3 +117,23 @@ def test_files_that_do_not_fit(write, content, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"none\.txt: can't be read \(No such file"):
         settled(str(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("action_units", "none for the class 'joy'"),
+        ("descriptions", "texts='descriptions': there are none for the class 'joy'"),
+        ("descriptions", "one text per class, or a text file of lines 'class: text'"),
+        (
+            "actions",
+            "texts='actions': expected 'action_units', 'descriptions', 'class_names', one text per",
+        ),
+        (["one"], "expected one per class, 2, got 1"),
+        ({"joy": "one"}, "^texts: no text for anger; classes: joy, anger$"),
+        ({"joy": "one", "anger": "two", "fear": "3"}, "^texts: unknown class 'fear'; classes: joy"),
+    ],
+)
+def test_what_does_not_fit(texts, message):
+    with pytest.raises(InputError, match=message):
+        class_texts(["joy", "anger"], texts)

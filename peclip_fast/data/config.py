@@ -111,7 +111,7 @@ class DataConfig:
         train_list: list (or CSV file) of training clips, in place of the dataset's own split.
         test_list: list (or CSV file) of test clips, in place of the dataset's own split.
         classes: class names in the order of the numbers in the lists; else the dataset's own.
-        shots: training clips of each class, at most; null takes all.
+        shots: most training clips of a class; null is all.
         shots_seed: draws them; train.seed doesn't.
         frames: frames taken from each clip.
         augment: training augmentation, one draw per clip.

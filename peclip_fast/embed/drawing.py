@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from peclip_fast.embed.embedding import Embedding, Map
 from peclip_fast.palette import look
 
 LEGEND_COLUMN = 2.4  # inches for the name of a class
+LEGEND_MARKER = 8.0  # points, however small the maps' own are
 
 
 def maps_png(runs: Mapping[str, Embedding], classes: Sequence[str], title: str) -> bytes:
@@ -26,20 +27,18 @@ def maps_png(runs: Mapping[str, Embedding], classes: Sequence[str], title: str) 
         classes: names, of all runs.
         title: above all.
     """
-    names = list(next(iter(runs.values())).maps)
+    first = next(iter(runs.values()))
+    names = list(first.maps)
     alone = len(runs) == 1
     width = 5.0 * len(names) if alone else 3.6 * len(runs)
     height = 6.2 if alone else 3.9 * len(names) + 1.1
     figure = Figure((width, height), dpi=130, layout="constrained")
     shape = (1, len(names)) if alone else (len(names), len(runs))
     panels = figure.subplots(*shape, squeeze=False)
-    legend: dict[int, tuple[Any, str]] = {}
     for column, (run, found) in enumerate(runs.items()):
         for row, (name, one) in enumerate(found.maps.items()):
             axes = panels[0, row] if alone else panels[row, column]
-            for number, points in _scatter(axes, one, found.labels).items():
-                count = f" ({int((found.labels == number).sum())})" if alone else ""
-                legend.setdefault(number, (points, f"{classes[number]}{count}"))
+            _scatter(axes, one, found.labels)
             if alone:
                 axes.set_title(f"{name}\nsilhouette of the features {one.score}", fontsize=11)
                 continue
@@ -48,31 +47,32 @@ def maps_png(runs: Mapping[str, Embedding], classes: Sequence[str], title: str) 
                 axes.set_title(run, fontsize=12)
             if column == 0:
                 axes.set_ylabel(name, fontsize=12)
-    columns = min(len(legend), max(1, int(width // LEGEND_COLUMN)))
-    handles, labels_of = zip(*(legend[number] for number in sorted(legend)), strict=True)
-    figure.legend(
-        handles, labels_of, loc="outside lower center", ncols=columns, frameon=False,
-        markerscale=1.3,
-    )  # fmt: skip
+    handles = []
+    for number in sorted({label for found in runs.values() for label in found.labels.tolist()}):
+        colour, marker = look(number)
+        count = f" ({int((first.labels == number).sum())})" if alone else ""
+        handles.append(
+            Line2D(
+                [], [], ls="", color=colour, marker=marker, ms=LEGEND_MARKER, mew=0.5, mec="white",
+                label=f"{classes[number]}{count}",
+            )
+        )  # fmt: skip
+    columns = min(len(handles), max(1, int(width // LEGEND_COLUMN)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(title, fontsize=11)
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
 
 
-def _scatter(axes: Axes, one: Map, labels: Tensor) -> dict[int, Any]:
-    """The points of a map, by the number of their class."""
+def _scatter(axes: Axes, one: Map, labels: Tensor) -> None:
     size = max(6.0, min(36.0, 9000 / len(labels)))
-    points = {}
     for number in labels.unique().tolist():
         colour, marker = look(number)
         x, y = one.coordinates[labels == number].T
-        points[number] = axes.scatter(
-            x, y, s=size, color=colour, marker=marker, lw=0.4, edgecolors="white"
-        )
+        axes.scatter(x, y, s=size, color=colour, marker=marker, lw=0.4, edgecolors="white")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", "datalim")
     for spine in axes.spines.values():
         spine.set_color("0.7")
-    return points
