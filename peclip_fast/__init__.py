@@ -8,8 +8,8 @@ __path__ = extend_path(__path__, __name__)
 from peclip_fast import ops
 from peclip_fast.errors import InputError
 from peclip_fast.models import (
+    ModelConfig,
     PEClip,
-    PEClipConfig,
     create_model,
     from_pretrained,
     load_reference_checkpoint,
@@ -19,8 +19,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "InputError",
+    "ModelConfig",
     "PEClip",
-    "PEClipConfig",
     "create_model",
     "from_pretrained",
     "load_reference_checkpoint",

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 
 from peclip_fast.data.config import DataConfig
 from peclip_fast.errors import InputError
-from peclip_fast.models.config import PEClipConfig
+from peclip_fast.models.config import ModelConfig
 
 CONFIGS = Path(str(files("peclip_fast"))) / "configs"
 SECTIONS = ("model", "data", "train")
@@ -47,7 +47,8 @@ class TrainConfig:
         accumulate: batches whose gradients are added up for one optimizer step.
         lr_adapters: highest learning rate of the adapters.
         lr_prompts: highest learning rate of the prompts.
-        weight_decay: AdamW's weight decay.
+        weight_decay: the optimizer's weight decay.
+        optimizer: adamw, or sgd with a momentum of 0.9 (FineCLIPER's).
         clip_norm: largest norm of all gradients together; null doesn't clip.
         precision: fp32, or mixed precision with bf16 or fp16 (fp16 needs a GPU).
         seed: fixes initial weights, order, augmentation and mixing.
@@ -68,6 +69,7 @@ class TrainConfig:
     lr_adapters: float = 2e-4
     lr_prompts: float = 3e-5
     weight_decay: float = 0.01
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 42
@@ -101,7 +103,7 @@ class TrainConfig:
 class RunConfig:
     """All that a run is made from; with the same machine and versions it gives the same run."""
 
-    model: PEClipConfig = field(default_factory=PEClipConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -235,7 +237,7 @@ def add_config_option(parser: ArgumentParser) -> None:
 
 
 def _add_sections(parser: ArgumentParser) -> ArgumentParser:
-    for section, kind in zip(SECTIONS, (PEClipConfig, DataConfig, TrainConfig), strict=True):
+    for section, kind in zip(SECTIONS, (ModelConfig, DataConfig, TrainConfig), strict=True):
         parser.add_class_arguments(kind, section)
     return parser
 

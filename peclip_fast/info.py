@@ -20,14 +20,14 @@ from peclip_fast.config import (
     read_arguments,
     resolve,
 )
-from peclip_fast.models import PEClip, PEClipConfig
-from peclip_fast.models.adapters import bottleneck_width
+from peclip_fast.models import ModelConfig
 from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.pretrained import METHODS
 from peclip_fast.models.tokenizer import ClipTokenizer
 from peclip_fast.ops.backends import describe
 
 
-def describe_model(config: PEClipConfig) -> dict[str, Any]:
+def describe_model(config: ModelConfig) -> dict[str, Any]:
     """Trained parameters by part and in all, frozen ones, and the backends with their reasons."""
     # Counts depend on no weight and no text: "meta" tensors have a shape and nothing else, and
     # CLIP's tokenizer, which needs no download, does for every backbone.
@@ -35,19 +35,20 @@ def describe_model(config: PEClipConfig) -> dict[str, Any]:
     with torch.device("meta"):
         backbone = load_backbone(config.backbone)
         named = replace(config, texts="class_names")
-        model = PEClip(named, ["any"], backbone, tokenizer=ClipTokenizer())
+        method = METHODS[config.method]
+        model = method(named, ["any"], backbone, tokenizer=ClipTokenizer())
     logging.disable(logging.NOTSET)
     parts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.parts().items()
     }
-    width = model.vision_width
     return {
-        "method": "pe_clip",
+        "method": config.method,
+        "title": model.title,
         "backbone": config.backbone,
         "trained": {**parts, "total": sum(parts.values())},
         "frozen": sum(p.numel() for p in model.backbone.parameters()),
         "backend": config.backend,
-        "backends": describe(width=width, hidden=bottleneck_width(width, config.reduction)),
+        "backends": describe(width=model.vision_width, hidden=model.vision_hidden),
         "versions": {"peclip_fast": peclip_fast.__version__, "torch": torch.__version__},
     }
 
@@ -70,7 +71,7 @@ def _info(argv: list[str]) -> None:
 
 def as_text(found: dict[str, Any]) -> str:
     """describe_model() for people."""
-    lines = [f"PE-CLIP on {found['backbone']}", "", "trained parameters"]
+    lines = [f"{found['title']} on {found['backbone']}", "", "trained parameters"]
     lines += [f"  {name:<14}{count:>13,}" for name, count in found["trained"].items()]
     lines += ["frozen parameters", f"  {'backbone':<14}{found['frozen']:>13,}", ""]
     lines.append(f"backends (asked for: {found['backend']})")

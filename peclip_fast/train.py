@@ -32,7 +32,7 @@ from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes, write_text
 from peclip_fast.inputs import open_clips
-from peclip_fast.models import PEClip, create_model
+from peclip_fast.models import AdaptedClip, create_model
 from peclip_fast.models.backbone import backbone_folder
 
 DEFAULT = "demo"
@@ -133,7 +133,7 @@ def _open_run(run: RunFolder, config: RunConfig) -> None:
 def _summary(
     config: RunConfig,
     splits: DatasetSplits,
-    model: PEClip,
+    model: AdaptedClip,
     run: RunFolder,
     device: torch.device,
     world: World,
@@ -145,7 +145,7 @@ def _summary(
         f"{len(splits.train)} training and {len(splits.test)} test clips of "
         f"{len(splits.classes)} classes",
         *([described(splits, config.data)] if config.data.shots else []),
-        f"PE-CLIP on {config.model.backbone}: {trained:,} trained parameters",
+        f"{model.title} on {config.model.backbone}: {trained:,} trained parameters",
         f"{device.type}, {config.train.precision}, {world.size} process"
         f"{'es' if world.size > 1 else ''}, run folder {run.path}{going_on}",
     ]

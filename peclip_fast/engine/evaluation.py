@@ -14,7 +14,7 @@ from peclip_fast.data import BadClip, ClipDataset, ClipRecord, make_loader
 from peclip_fast.engine.distributed import World, gather
 from peclip_fast.engine.metrics import Scores, score
 from peclip_fast.errors import InputError
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -46,7 +46,11 @@ class Predictions:
 
 
 def predict(
-    model: PEClip, records: list[ClipRecord], config: RunConfig, device: torch.device, world: World
+    model: AdaptedClip,
+    records: list[ClipRecord],
+    config: RunConfig,
+    device: torch.device,
+    world: World,
 ) -> Predictions:
     """Run the model over clips, each on one of the processes; all get the whole result.
 
@@ -78,7 +82,10 @@ def predict(
 
 @torch.no_grad()
 def _run(
-    model: PEClip, batches: Iterable[Mapping[str, Any]], dtype: torch.dtype, device: torch.device
+    model: AdaptedClip,
+    batches: Iterable[Mapping[str, Any]],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, list[BadClip]]:
     """Index, labels and probabilities of this process's clips on the CPU, and the bad ones."""
     none = torch.empty(0, dtype=torch.int64)
@@ -88,9 +95,9 @@ def _run(
         bad += batch["bad"]
         if len(batch["label"]) == 0:
             continue
-        frames = batch["frames"].to(device, non_blocking=True)
+        inputs = {name: batch[name].to(device, non_blocking=True) for name in model.inputs}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(frames)
+            logits = model(**inputs)
         index.append(batch["index"])
         labels.append(batch["label"])
         probabilities.append(logits.softmax(1).cpu())

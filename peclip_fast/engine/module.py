@@ -16,7 +16,9 @@ from peclip_fast.config import RunConfig
 from peclip_fast.data import mix_batch
 from peclip_fast.engine.distributed import gather, sum_over_processes
 from peclip_fast.engine.schedule import warmup_cosine
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
+
+MOMENTUM = 0.9  # of SGD
 
 
 class ClipClassifier(LightningModule):
@@ -32,7 +34,7 @@ class ClipClassifier(LightningModule):
 
     loss_sum: Tensor
 
-    def __init__(self, model: PEClip, config: RunConfig, batches_per_epoch: int) -> None:
+    def __init__(self, model: AdaptedClip, config: RunConfig, batches_per_epoch: int) -> None:
         super().__init__()
         self.model = model
         self.config = config
@@ -41,7 +43,7 @@ class ClipClassifier(LightningModule):
         self.register_buffer("loss_sum", torch.zeros(2, dtype=torch.float64), persistent=False)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Mean loss of a batch: frames (B, T, 3, H, W) uint8, label (B,).
+        """Mean loss of a batch: the model's inputs, of which images are uint8, and label (B,).
 
         The mean is over the batch of all processes, whose gradients are averaged: a process with
         fewer clips counts for less.
@@ -51,21 +53,25 @@ class ClipClassifier(LightningModule):
             sum_over_processes(torch.zeros((), device=self.device))
             trained = self.model.trained_parameters().values()
             return torch.stack([p.sum() * 0 for p in trained]).sum()
-        frames, targets = mix_batch(
-            batch["frames"].float() / 255,
+        inputs = {name: batch[name] for name in self.model.inputs}
+        images = [name for name, value in inputs.items() if value.ndim == 5]
+        # Behind one another, so that what is drawn for a clip's frames holds for its cues too.
+        mixed, targets = mix_batch(
+            torch.cat([inputs[name] for name in images], 1).float() / 255,
             F.one_hot(labels, len(self.model.classes)).float(),
             self.config.data.mix,
             seed=self.config.train.seed,
             step=self.current_epoch * self.batches_per_epoch + batch_idx,
             rank=self.global_rank,
         )
-        loss = F.cross_entropy(self.model(frames), targets, reduction="sum")
+        inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
+        loss = F.cross_entropy(self.model(**inputs), targets, reduction="sum")
         number = torch.tensor(float(len(labels)), device=loss.device)
         self.loss_sum += torch.stack([loss.detach(), number])
         return loss * self.trainer.world_size / sum_over_processes(number)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, a learning rate per group, one schedule for all."""
+        """A learning rate per group, one schedule for all."""
         train = self.config.train
         rates = {"adapters": train.lr_adapters, "prompts": train.lr_prompts}
         groups = [
@@ -75,7 +81,12 @@ class ClipClassifier(LightningModule):
         ]
         # One pass over all parameters. Lightning clips no gradients of mixed precision for it.
         fused = train.precision == "fp32" or train.clip_norm is None
-        optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay, fused=fused)
+        how: dict[str, Any] = {"weight_decay": train.weight_decay, "fused": fused}
+        optimizer: torch.optim.Optimizer
+        if train.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=MOMENTUM, **how)
+        else:
+            optimizer = torch.optim.AdamW(groups, **how)
         steps = math.ceil(self.batches_per_epoch / train.accumulate)
         warmup, total = (steps * epochs for epochs in (train.warmup_epochs, train.epochs))
         schedule = torch.optim.lr_scheduler.LambdaLR(

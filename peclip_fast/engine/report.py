@@ -22,7 +22,7 @@ from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.plots import confusion_png
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_bytes, write_text
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 
 PACKAGES = ("torch", "open_clip_torch", "lightning", "torchmetrics", "numpy", "av")
 
@@ -137,7 +137,7 @@ def protocol(config: RunConfig, run: RunFolder) -> str:
     )
 
 
-def facts(model: PEClip, device: torch.device, processes: int) -> dict[str, Any]:
+def facts(model: AdaptedClip, device: torch.device, processes: int) -> dict[str, Any]:
     """What ran, and on what."""
     trained = sum(p.numel() for p in model.trained_parameters().values())
     everything = sum(p.numel() for p in model.parameters())

@@ -25,7 +25,7 @@ from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.recorder import Bar, Recorder
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # Advice of the libraries to their users, of no use to ours.
@@ -53,7 +53,7 @@ class Trained:
 
 
 def train(
-    model: PEClip,
+    model: AdaptedClip,
     splits: DatasetSplits,
     config: RunConfig,
     run: RunFolder,

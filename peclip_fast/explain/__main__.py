@@ -21,6 +21,7 @@ from peclip_fast.explain.scene import Scene
 from peclip_fast.explain.strip import strip_png
 from peclip_fast.files import check_writable, write_bytes
 from peclip_fast.models import from_pretrained
+from peclip_fast.models.ablation import of_pe_clip
 
 DESCRIPTION = """Draw where a run's model looks in a clip, a video file or a folder of frames:
 attention rollout and gradient rollout of each frame's feature (of its class token, or of what the
@@ -50,7 +51,7 @@ def _explain(argv: list[str]) -> None:
     folder = Path(arguments.output or run.path / "explain")
     check_writable(folder)
     device = set_up(config.train, World(0, 1, 0, 1))
-    model = from_pretrained(run.model, **asdict(config.model)).to(device)
+    model = of_pe_clip(from_pretrained(run.model, **asdict(config.model)), "explain").to(device)
     clip = Path(arguments.clip)
     frames, numbers, length = _read(clip, config, model.image_size)
     explanation = explain_clip(model, frames.to(device))

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import torch
 
+from peclip_fast.errors import InputError
+from peclip_fast.models.adapted_clip import AdaptedClip
 from peclip_fast.models.pe_clip import PEClip
+
+
+def of_pe_clip(model: AdaptedClip, command: str) -> PEClip:
+    """The model, whose parts the command can take apart; InputError if it is FineCLIPER's."""
+    if not isinstance(model, PEClip):
+        raise InputError(f"{command}: takes runs of PE-CLIP alone, not of {model.config.method}")
+    return model
 
 
 def with_parts(model: PEClip, kept: Collection[str]) -> PEClip:

@@ -17,14 +17,25 @@ def bottleneck_width(width: int, reduction: int) -> int:
 
 
 class BottleneckAdapter(nn.Module):
-    """ShA and TA: ``residual + a + W_u GELU(W_d a + b_d) + b_u`` (paper, equations 3 to 6)."""
+    """``residual + skip * x + scale * (W_u GELU(W_d x + b_d) + b_u)``.
 
-    def __init__(self, width: int, reduction: int, backend: str = "auto") -> None:
+    ShA and TA (PE-CLIP, equations 3 to 6), and FineCLIPER's adapters.
+
+    Args:
+        width: D.
+        hidden: h, the bottleneck's width.
+        backend: of the operator.
+        skip: whether x itself is added.
+        scale: of what the adapter adds.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, backend: str = "auto", skip: bool = True, scale: float = 1.0
+    ) -> None:
         super().__init__()
-        hidden = bottleneck_width(width, reduction)
         self.down = nn.Linear(width, hidden)
         self.up = nn.Linear(hidden, width)
-        self.backend = backend
+        self.backend, self.skip, self.scale = backend, skip, scale
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual (..., D) -> (..., D)."""
@@ -35,6 +46,8 @@ class BottleneckAdapter(nn.Module):
             self.up.weight,
             self.up.bias,
             residual,
+            skip=self.skip,
+            scale=self.scale,
             backend=self.backend,
         )
 

@@ -1,8 +1,8 @@
-"""What a PE-CLIP model is made of: every switch of the paper's ablations."""
+"""What a model is made of: every switch of both papers' ablations."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from peclip_fast.errors import InputError
@@ -10,10 +10,80 @@ from peclip_fast.texts import settled
 
 
 @dataclass(frozen=True)
-class PEClipConfig:
-    """PE-CLIP on a frozen open_clip backbone (paper, section 3; SPEC section 2).
+class FineCliperConfig:
+    """What FineCLIPER adds to the frozen backbone (arXiv 2407.02157, section 3).
+
+    The widths and the temporal layers are our choice: they give the published numbers of trained
+    parameters on ViT-B/16.
 
     Args:
+        frames: the branch of the video frames.
+        parsing: the branch of face-parsing maps.
+        landmarks: the branch of landmark drawings.
+        descriptions: the branch of fine-grained texts.
+        positive_adapter: adapters that read what a class is.
+        negative_adapter: adapters that read what a class isn't.
+        video_adapter: adapters of the frames' branch.
+        positive_text: what a class is, with {label} for its name.
+        negative_text: what a class isn't.
+        parallel_scale: of the adapters beside the MLPs.
+        video_weight: share of the frames' branch beside the others, in [0, 1]; null learns the
+            branches' weights for each clip.
+        video_hidden: width of the frames' adapters.
+        cue_hidden: width of the parsing's and the landmarks' adapters.
+        text_hidden: width of the text adapters.
+        temporal_layers: transformer layers over the frames' features; 0 is their mean.
+    """
+
+    frames: bool = True
+    parsing: bool = False
+    landmarks: bool = False
+    descriptions: bool = False
+    positive_adapter: bool = True
+    negative_adapter: bool = True
+    video_adapter: bool = True
+    positive_text: str = "A person with an expression of {label}."
+    negative_text: str = "A person with an expression of no {label}."
+    parallel_scale: float = 0.5
+    video_weight: float | None = None
+    video_hidden: int = 128
+    cue_hidden: int = 80
+    text_hidden: int = 80
+    temporal_layers: int = 2
+
+    def __post_init__(self) -> None:
+        branches = (self.frames, self.parsing, self.landmarks, self.descriptions)
+        if not any(branches):
+            raise InputError("finecliper: expected at least one branch, got none")
+        for name in ("positive_text", "negative_text"):
+            if "{label}" not in getattr(self, name):
+                raise InputError(
+                    f"finecliper.{name}={getattr(self, name)!r}: expected {{label}} in it"
+                )
+        for name in ("video_hidden", "cue_hidden", "text_hidden"):
+            if getattr(self, name) < 1:
+                raise InputError(f"finecliper.{name}={getattr(self, name)}: expected at least 1")
+        if self.temporal_layers < 0:
+            raise InputError(
+                f"finecliper.temporal_layers={self.temporal_layers}: expected at least 0"
+            )
+        if self.video_weight is not None:
+            if not 0 <= self.video_weight <= 1:
+                raise InputError(
+                    f"finecliper.video_weight={self.video_weight}: expected 0 to 1, or null"
+                )
+            if not self.frames or sum(branches) < 2:
+                raise InputError(
+                    "finecliper.video_weight: expected the frames' branch and another beside it"
+                )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A method on a frozen open_clip backbone: PE-CLIP (paper, section 3), or FineCLIPER.
+
+    Args:
+        method: pe_clip or finecliper.
         backbone: open_clip's name of a model with a ViT (ViT-B-16, EVA02-B-16, ViT-B-16-SigLIP),
             "demo", or a folder with open_clip_config.json. The head is 100 times the cosine with
             all of them; a scale and a bias of the backbone's own logits are not used.
@@ -37,8 +107,11 @@ class PEClipConfig:
             deviation that the backbone was trained with (open_clip's preprocess_cfg; OpenAI's for
             CLIP, 0.5 and 0.5 for SigLIP).
         backend: which kernels run: auto, reference, or for the adapters cpu, triton or cuda.
+        finecliper: FineCLIPER's switches. The method doesn't have those from text_adapter to
+            texts, which are PE-CLIP's.
     """
 
+    method: Literal["pe_clip", "finecliper"] = "pe_clip"
     backbone: str = "ViT-B-16-quickgelu"
     pretrained: str | None = None
     text_adapter: bool = True
@@ -54,23 +127,27 @@ class PEClipConfig:
     texts: str | list[str] | dict[str, str] = "action_units"
     normalize: Literal["none", "clip"] = "none"
     backend: Literal["auto", "reference", "cpu", "triton", "cuda"] = "auto"
+    finecliper: FineCliperConfig = field(default_factory=FineCliperConfig)
 
     def __post_init__(self) -> None:
         choices = {
+            "method": ("pe_clip", "finecliper"),
             "recurrence": ("gru", "lstm", "rnn", "none"),
             "scaling": ("none", "input", "recurrence", "after_up"),
             "prompts": ("none", "coop", "maple"),
             "normalize": ("none", "clip"),
             "backend": ("auto", "reference", "cpu", "triton", "cuda"),
         }
-        for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
                 raise InputError(
-                    f"{field}={getattr(self, field)!r}: expected one of {', '.join(allowed)}"
+                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(allowed)}"
                 )
-        for field in ("reduction", "context_tokens", "prompt_depth"):
-            value = getattr(self, field)
+        for name in ("reduction", "context_tokens", "prompt_depth"):
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"{field}={value!r}: expected a whole number of at least 1")
+                raise InputError(f"{name}={value!r}: expected a whole number of at least 1")
         # Not a file's name but what it says: it may be gone later.
         object.__setattr__(self, "texts", settled(self.texts))
+        if self.method == "pe_clip" and self.finecliper != FineCliperConfig():
+            raise InputError("finecliper: given to the method pe_clip; expected method=finecliper")

@@ -12,12 +12,16 @@ from typing import Any
 import torch
 
 from peclip_fast.errors import InputError
+from peclip_fast.models.adapted_clip import CONFIG_FILE, WEIGHTS_FILE, AdaptedClip
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.config import PEClipConfig
-from peclip_fast.models.pe_clip import CONFIG_FILE, WEIGHTS_FILE, PEClip
+from peclip_fast.models.config import FineCliperConfig, ModelConfig
+from peclip_fast.models.fine_cliper import FineCliper
+from peclip_fast.models.pe_clip import PEClip
 from peclip_fast.models.storage import read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
+
+METHODS: dict[str, type[AdaptedClip]] = {"pe_clip": PEClip, "finecliper": FineCliper}
 
 
 def create_model(
@@ -27,36 +31,39 @@ def create_model(
     classes: Sequence[str] = tuple(PUBLISHED_ACTION_UNITS),
     tokenizer: TextTokenizer | None = None,
     **config: Any,
-) -> PEClip:
+) -> AdaptedClip:
     """A model on a frozen backbone, in training mode.
 
     Args:
-        method: "pe_clip".
+        method: "pe_clip" or "finecliper".
         backbone: open_clip's name of a model with a ViT, "demo", or a folder with
             open_clip_config.json.
         pretrained: open_clip's tag or a file; None gives random weights of a fixed seed.
         classes: names, in the order of the logits; the seven of the paper unless given.
         tokenizer: of the class texts; the backbone's own unless given, which for some (SigLIP)
             is downloaded at the first use.
-        **config: further fields of PEClipConfig.
+        **config: further fields of ModelConfig.
 
     Raises:
         InputError: an unknown method, backbone, weight source or field, or values that don't fit.
     """
-    if method != "pe_clip":
-        raise InputError(f"method {method!r}: expected 'pe_clip'")
-    known = [field.name for field in fields(PEClipConfig)]
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    known = [field.name for field in fields(ModelConfig)]
     for name in config:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
             raise InputError(f"unknown field {name!r}: {hint}")
-    settings = PEClipConfig(backbone=backbone, pretrained=pretrained, **config)
+    if isinstance(config.get("finecliper"), dict):  # as asdict() and JSON have it
+        config["finecliper"] = FineCliperConfig(**config["finecliper"])
+    settings = ModelConfig(method, backbone, pretrained, **config)  # type: ignore[arg-type]
     if isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
         raise InputError(f"classes: expected a list of different names, got {classes!r}")
     # First what may be missing on this machine, then what takes long.
     tokenizer = text_tokenizer(backbone) if tokenizer is None else tokenizer
-    return PEClip(settings, classes, load_backbone(backbone, pretrained), tokenizer=tokenizer)
+    frozen = load_backbone(backbone, pretrained)
+    return METHODS[method](settings, classes, frozen, tokenizer=tokenizer)
 
 
 def from_pretrained(
@@ -64,7 +71,7 @@ def from_pretrained(
     classes: Sequence[str] | None = None,
     tokenizer: TextTokenizer | None = None,
     **config: Any,
-) -> PEClip:
+) -> AdaptedClip:
     """The model that save_pretrained wrote, in eval mode; ``tokenizer`` as for create_model.
 
     ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
@@ -80,7 +87,7 @@ def from_pretrained(
             f"{folder}: tensors differ: class_tokens is of {len(saved['classes'])} classes, "
             f"{', '.join(saved['classes'])}; expected {len(names)}, {', '.join(names)}"
         )
-    model = create_model(saved["method"], classes=names, tokenizer=tokenizer, **settings)
+    model = create_model(classes=names, tokenizer=tokenizer, **settings)
     load_trained(model, folder)
     return model.eval()
 
@@ -94,13 +101,13 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; expected what save_pretrained writes") from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
-    wanted = {"method", "classes", "config", "class_tokens", "backbone_fingerprint"}
+    wanted = {"classes", "config", "class_tokens", "backbone_fingerprint"}
     if not isinstance(saved, dict) or not wanted <= saved.keys():
         raise InputError(f"{path}: expected the fields {', '.join(sorted(wanted))}")
     return saved
 
 
-def load_trained(model: PEClip, folder: str | Path) -> None:
+def load_trained(model: AdaptedClip, folder: str | Path) -> None:
     """Load a saved model's trained tensors into ``model`` if it is for the same thing."""
     folder = Path(folder)
     saved = read_description(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.models.backbone import fingerprint
-from peclip_fast.models.config import PEClipConfig
+from peclip_fast.models.config import ModelConfig
 from peclip_fast.models.pe_clip import PEClip
 from peclip_fast.models.storage import refuse_other_tensors
 from peclip_fast.models.tokenizer import END, START, tokenizer
@@ -55,7 +55,7 @@ def load_reference_checkpoint(path: str | Path, class_texts: Sequence[str] | Non
     settings = _infer_settings(state, str(path))
     tokens = _class_tokens(state, class_texts, str(path))
     texts = [_text_of(row) for row in tokens] if class_texts is None else list(class_texts)
-    config = PEClipConfig(backbone="reference checkpoint", texts=texts, **settings)
+    config = ModelConfig(backbone="reference checkpoint", texts=texts, **settings)
     model_cfg = _infer_backbone(state)
     names = {text: name for name, text in PUBLISHED_ACTION_UNITS.items()}
     classes = [names.get(text, text.rstrip(".")) for text in texts]
@@ -122,7 +122,7 @@ def published_name(name: str) -> str:
 
 
 def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
-    """The fields of PEClipConfig that the tensors tell."""
+    """The fields of ModelConfig that the tensors tell."""
     needed = ("clip_model.visual.conv1.weight", "clip_model.visual.class_embedding",
               "clip_model.visual.positional_embedding", "clip_model.positional_embedding",
               "clip_model.text_projection", PREFIX, SUFFIX, "prompt_learner.ctx")  # fmt: skip
@@ -151,7 +151,7 @@ def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     deep = sum(n.startswith("prompt_learner.compound_prompts_text.") for n in state)
     return {
         **{name: tensor is not None for name, tensor in downs.items()},
-        "reduction": reductions.pop() if reductions else PEClipConfig.reduction,
+        "reduction": reductions.pop() if reductions else ModelConfig.reduction,
         "recurrence": recurrence,
         "scaling": "none" if first("vision", "pre_mlp", "scale.weight") is None else "after_up",
         "context_tokens": state["prompt_learner.ctx"].shape[0],

@@ -25,7 +25,7 @@ from peclip_fast.demo import render
 from peclip_fast.engine.distributed import World
 from peclip_fast.experiment.published import read_table
 from peclip_fast.inputs import open_clips
-from peclip_fast.models import PEClip, PEClipConfig
+from peclip_fast.models import ModelConfig, PEClip
 from peclip_fast.models.backbone import load_backbone
 
 TABLES = [read_table(f"pe-clip-table{number}") for number in range(5, 11)]
@@ -42,7 +42,7 @@ DEMOS = {f"table{number}": "demo-order" for number in (6, 7, 8, 9)}
 DEMOS |= {"table5": "demo", "table10": "demo"}
 
 # Rows that are the same model under several names train once.
-MODELS = {name: PEClipConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
+MODELS = {name: ModelConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
 DISTINCT = {model: name for name, model in reversed(MODELS.items())}
 
 

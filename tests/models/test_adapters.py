@@ -18,7 +18,7 @@ def filled(adapter):
 
 
 def test_bottleneck_adapter():
-    adapter = filled(BottleneckAdapter(48, 4))
+    adapter = filled(BottleneckAdapter(48, 12))
     x, residual = torch.randn(2, 5, 48, dtype=torch.double), torch.randn(2, 5, 48).double()
     layers = nn.Sequential(adapter.down, nn.GELU(), adapter.up)
     torch.testing.assert_close(adapter(x, residual), residual + x + layers(x))

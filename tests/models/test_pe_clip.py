@@ -205,7 +205,7 @@ def test_configurations_that_do_not_fit_are_refused(tiny_backbone):
         ({"classes": ("joy", "anger"), "prompt_depth": 3}, "none for the class 'joy'"),
         ({"classes": ("anger", "anger")}, "classes: expected a list of different names"),
         ({"recurence": "gru"}, "did you mean 'recurrence'"),
-        ({"method": "finetune"}, "method 'finetune': expected 'pe_clip'"),
+        ({"method": "finetune"}, "method 'finetune': expected one of pe_clip, finecliper"),
     ]:
         settings = {"classes": CLASSES, "prompt_depth": 3, **config}
         with pytest.raises(InputError, match=message):

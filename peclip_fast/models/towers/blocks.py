@@ -38,6 +38,10 @@ class FrozenBlock:
         """What the MLP adds: (..., D) -> (..., D)."""
         raise NotImplementedError
 
+    def norm_2(self, x: Tensor) -> Tensor:
+        """What the MLP reads of x, (..., D) -> (..., D)."""
+        raise NotImplementedError
+
     def attend(
         self, x: Tensor, *, causal: bool = False, queries: int | None = None, backend: str = "auto"
     ) -> Tensor:
@@ -77,7 +81,7 @@ class PlainBlock(FrozenBlock):
         mlp: tuple[Any, Any, Any, Any],
     ) -> None:
         self.attn, self.out = attn, out
-        self.norm_1, self.norm_2 = norms
+        self.norm_1, self._norm_2 = norms
         self.scale_1, self.scale_2 = scales
         self.mlp, self.mlp_in, self.activation, self.mlp_out = mlp
 
@@ -112,12 +116,17 @@ class PlainBlock(FrozenBlock):
 
     def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
         """See FrozenBlock."""
-        y, first, second = self.norm_2(x), self.mlp_in, self.mlp_out
+        y, first, second = self._norm_2(x), self.mlp_in, self.mlp_out
         activation = _ACTIVATIONS.get(type(self.activation))
         if activation is None or getattr(self.activation, "approximate", "none") != "none":
             return self.scale_2(self.mlp(y))
         weights = first.weight, first.bias, second.weight, second.bias
         return self.scale_2(ops.feed_forward(y, *weights, activation, backend=backend))
+
+    def norm_2(self, x: Tensor) -> Tensor:
+        """See FrozenBlock."""
+        normed: Tensor = self._norm_2(x)
+        return normed
 
 
 _ACTIVATIONS = {QuickGELU: "quick_gelu", nn.GELU: "gelu"}
@@ -217,8 +226,12 @@ class TimmBlock(FrozenBlock):
 
     def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
         """See FrozenBlock; the backend is PyTorch."""
-        block = self.block
-        return self._behind(block.mlp(x if self.norms_behind else block.norm2(x)), 2)
+        return self._behind(self.block.mlp(self.norm_2(x)), 2)
+
+    def norm_2(self, x: Tensor) -> Tensor:
+        """See FrozenBlock."""
+        normed: Tensor = x if self.norms_behind else self.block.norm2(x)
+        return normed
 
     def _behind(self, y: Tensor, place: int) -> Tensor:
         """The norm or the scale behind the attention (1) or the MLP (2)."""

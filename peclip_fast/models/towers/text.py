@@ -25,6 +25,7 @@ class TextTower:
     Attributes:
         blocks: the frozen blocks.
         width: Dt.
+        features: E, the width of what project() gives.
         context_length: positions that there are.
         causal: whether a position sees only itself and those before it.
         whole: whether every position counts, padding too, so that a text can't be cut behind its
@@ -56,6 +57,12 @@ class TextTower:
         self.text = text
         self.blocks = clip_blocks(text.transformer.resblocks, "text", name)
         self.width: int = text.token_embedding.embedding_dim
+        projection = self.text.text_projection
+        linear = isinstance(projection, nn.Linear)
+        self.features: int = (
+            self.width if projection is None
+            else projection.out_features if linear else projection.shape[1]
+        )  # fmt: skip
         self.context_length: int = text.positional_embedding.shape[0]
         self.causal: bool = text.attn_mask is not None
         self.whole = not self.causal or self._pool == "last"
