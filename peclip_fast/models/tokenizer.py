@@ -69,7 +69,7 @@ def text_tokenizer(backbone: str) -> TextTokenizer:
     """
     config = model_config(backbone)
     wanted = config["text_cfg"].get("hf_tokenizer_name") if config is not None else None
-    return ClipTokenizer() if wanted is None else _from_hugging_face(backbone, wanted)
+    return _from_hugging_face(backbone, wanted) if wanted else ClipTokenizer()
 
 
 @functools.cache
