@@ -143,7 +143,7 @@ def check_pictures(loaders: Mapping[str, ClipDataset]) -> float:
 
 def make_models(options: argparse.Namespace, frames: Tensor) -> Models:
     """Both programs, after checking that they give the same logits for a clip's frames."""
-    able = pe_clip.programs(options.backbone, options.dtype)
+    able = pe_clip.programs(options.backbone, options.dtype, options.device)
     models = {name: able[name]() for name in ("reference", "ours")}
     logits = {}
     for name, (model, program) in models.items():

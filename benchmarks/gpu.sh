@@ -20,7 +20,8 @@ step() {
 arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || exit 1
 export PECLIP_FAST_CUDA_ARCHS="$arch"
 step build "$python" setup.py --quiet build_ext --inplace
-step tests "$python" -m pytest -q tests/ops tests/kernels -m "not slow"
+step tests "$python" -m pytest -q tests/ops tests/kernels \
+    tests/benchmarks/test_pe_clip_programs.py -m "not slow"
 if "$python" -c 'import av, nvidia.dali'; then
     step video "$python" -m pytest -q tests/data/test_dali_loader.py tests/data/test_dali_decoder.py
     step data_loading "$python" -m benchmarks.data_loading --device cuda --output "$out"

@@ -27,6 +27,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from benchmarks.pe_clip import with_nn_gru
 from benchmarks.record import RESULTS, write
 from peclip_fast.config import RunConfig, config_path, make_parser, read_yaml, resolve
 from peclip_fast.data import DatasetSplits
@@ -61,9 +62,11 @@ def read_config(name: str, epochs: int | None, device: str) -> RunConfig:
 
 
 def make_model(config: RunConfig, splits: DatasetSplits, backend: str) -> PEClip:
-    """As the training command makes it."""
+    """As the training command makes it; in plain PyTorch with its own GRU."""
     torch.manual_seed(config.train.seed)
-    return create_model(classes=splits.classes, **asdict(replace(config.model, backend=backend)))
+    options = asdict(replace(config.model, backend=backend))
+    model = create_model(classes=splits.classes, **options)
+    return with_nn_gru(model) if backend == "reference" else model
 
 
 def check(config: RunConfig, splits: DatasetSplits, device: torch.device) -> None:

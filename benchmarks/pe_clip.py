@@ -5,7 +5,10 @@ show), in turns, in one run:
 
 - reference: the published program's computation (benchmarks/reference), in float32.
 - plain PyTorch: the correct model at its best without our kernels: bf16, SDPA, the text cut after
-  its last end, the last block for the class token alone, as it is and under torch.compile.
+  its last end, the last block for the class token alone, as it is and under torch.compile. On a GPU
+  nn.GRU, which is cuDNN's, walks over the frames. In bf16 on a CPU the reference's loop is faster
+  (benchmarks.temporal_adapter has both). torch.compile unrolls either into one graph; on a GPU it
+  is also timed around nn.GRU, called between its graphs.
 - ours: what ``peclip_fast`` does with the same options.
 
 That they compute the same is checked first, on one clip (with more the reference leaks). Peak
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,8 +32,9 @@ from torch import Tensor, nn
 
 from benchmarks.record import RESULTS, interleaved, write
 from benchmarks.reference.model import ReferencePEClip
-from peclip_fast import create_model
+from peclip_fast import create_model, ops
 from peclip_fast.models import PEClip
+from peclip_fast.models.adapters import GRU, TemporalAdapter
 from peclip_fast.models.reference_checkpoint import PREFIX, SUFFIX, published_name
 from peclip_fast.models.tokenizer import END, START, tokenizer
 from peclip_fast.texts import PUBLISHED_ACTION_UNITS
@@ -43,6 +47,7 @@ NEAR = {"fp32": 1e-3, "bf16": 0.5}  # logits, which are up to 100
 LR_ADAPTERS, LR_PROMPTS, WEIGHT_DECAY = 2e-4, 3e-5, 0.01
 
 Program = Callable[[Tensor], Tensor]
+Maker = Callable[[], tuple[nn.Module, Program]]
 
 
 def make_ours(backbone: str, backend: str) -> PEClip:
@@ -73,29 +78,58 @@ def make_reference(backbone: str) -> ReferencePEClip:
     return ReferencePEClip(state, tokens)
 
 
-def programs(backbone: str, dtype: str) -> dict[str, Callable[[], tuple[nn.Module, Program]]]:
+def with_nn_gru(model: PEClip) -> PEClip:
+    """The model with PyTorch's own GRU in each TDA, and PyTorch around it; cuDNN's on a GPU."""
+    for adapter in list(model.modules()):
+        if isinstance(adapter, TemporalAdapter) and isinstance(adapter.recurrence, GRU):
+            gru = adapter.recurrence = ops.gru_with(*adapter.recurrence.weights())
+            gru.forward = torch.compiler.disable(gru.forward)  # which would unroll it
+    return model
+
+
+def reference_program(backbone: str) -> tuple[nn.Module, Program]:
+    """The reference implementation, in float32."""
+    model = make_reference(backbone)
+    return model, lambda frames: model(frames.float() / 255)
+
+
+def program_of(
+    backbone: str, dtype: str, backend: str, *, nn_gru: bool = False, compiled: bool = False
+) -> tuple[PEClip, Program]:
+    """The package's model with our kernels, or in plain PyTorch as `reference`."""
+    model = make_ours(backbone, backend)
+    if nn_gru:
+        with_nn_gru(model)
+    function = torch.compile(model, dynamic=False) if compiled else model
+
+    def program(frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            return function(frames)
+
+    return model, program
+
+
+AROUND_GRU = "torch.compile around nn.GRU"
+
+
+def programs(backbone: str, dtype: str, device: str) -> dict[str, Maker]:
     """By name: what makes a model, and what computes logits from uint8 frames (B, T, 3, H, W)."""
-
-    def reference() -> tuple[nn.Module, Program]:
-        model = make_reference(backbone)
-        return model, lambda frames: model(frames.float() / 255)
-
-    def of_ours(backend: str, compiled: bool = False) -> tuple[nn.Module, Program]:
-        model = make_ours(backbone, backend)
-        function = torch.compile(model, dynamic=False) if compiled else model
-
-        def program(frames: Tensor) -> Tensor:
-            with torch.autocast(frames.device.type, torch.bfloat16, enabled=dtype == "bf16"):
-                return function(frames)
-
-        return model, program
-
+    plain = functools.partial(program_of, backbone, dtype, "reference")
+    gpu = device == "cuda"
     return {
-        "reference": reference,
-        "plain PyTorch": functools.partial(of_ours, "reference"),
-        "torch.compile": functools.partial(of_ours, "reference", True),
-        "ours": functools.partial(of_ours, "auto"),
+        "reference": functools.partial(reference_program, backbone),
+        "plain PyTorch": functools.partial(plain, nn_gru=gpu or dtype == "fp32"),
+        "torch.compile": functools.partial(plain, compiled=True),
+        **({AROUND_GRU: functools.partial(plain, nn_gru=True, compiled=True)} if gpu else {}),
+        "ours": functools.partial(program_of, backbone, dtype, "auto"),
     }
+
+
+def chosen(able: Mapping[str, Maker], names: Iterable[str]) -> dict[str, Maker]:
+    """Those of the names, or SystemExit for a name that isn't there."""
+    if unknown := sorted(set(names) - set(able)):
+        raise SystemExit(f"--programs {unknown[0]}: expected of {', '.join(able)}")
+    return {name: able[name] for name in names}
 
 
 def train_step(model: nn.Module, program: Program, labels: Tensor) -> Callable[[Tensor], object]:
@@ -137,12 +171,12 @@ def make_frames(clips: int, size: int, device: torch.device) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator).to(device)
 
 
-def peak_memory(backbone: str, dtype: str, name: str, clips: int, device_name: str) -> float:
+def peak_memory(make: Maker, clips: int, size: int, device_name: str) -> float:
     """Bytes that two train steps take at their highest, beyond model and interpreter."""
     device = torch.device(device_name)
-    model, program = programs(backbone, dtype)[name]()
+    model, program = make()
     model.to(device)
-    frames = make_frames(clips, image_size(backbone), device)
+    frames = make_frames(clips, size, device)
     step = train_step(model, program, torch.arange(clips, device=device) % len(CLASSES))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -150,6 +184,12 @@ def peak_memory(backbone: str, dtype: str, name: str, clips: int, device_name: s
     for _ in range(2):
         step(frames)
     return _highest(device) - before
+
+
+def peak_memory_alone(make: Maker, clips: int, size: int, device_name: str) -> float:
+    """peak_memory() in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(peak_memory, make, clips, size, device_name).result()
 
 
 def _highest(device: torch.device) -> float:
@@ -170,16 +210,17 @@ def check(logits: dict[str, Tensor], dtype: str) -> dict[str, float]:
     return found
 
 
-def measure(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
+def measure(
+    options: argparse.Namespace, able: Mapping[str, Maker], clips: int
+) -> list[dict[str, Any]]:
     device = torch.device(options.device)
     frames = make_frames(clips, image_size(options.backbone), device)
     labels = torch.arange(clips, device=device) % len(CLASSES)
     rows = []
     for what in options.what:
         runs, errors = {}, {}
-        able = programs(options.backbone, options.dtype)
-        for name in options.programs:
-            model, program = able[name]()
+        for name, make in able.items():
+            model, program = make()
             model.to(device)
             with torch.no_grad():
                 errors[name] = program(frames[:1]).float()
@@ -204,13 +245,12 @@ def measure(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
     return rows
 
 
-def memory(options: argparse.Namespace, clips: int) -> list[dict[str, Any]]:
-    rows = []
-    for name in options.programs:
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            used = pool.submit(
-                peak_memory, options.backbone, options.dtype, name, clips, options.device
-            ).result()
+def memory(
+    options: argparse.Namespace, able: Mapping[str, Maker], clips: int
+) -> list[dict[str, Any]]:
+    rows, size = [], image_size(options.backbone)
+    for name, make in able.items():
+        used = peak_memory_alone(make, clips, size, options.device)
         rows.append({"what": "peak memory", "clips": clips, "program": name, "bytes": used})
         print(f"peak memory of a train step  {clips:>3} clips  {name:<14}{used / 1e9:>8.2f} GB")
     return rows
@@ -231,15 +271,16 @@ def main() -> None:
     parser.add_argument("--dtype", default="bf16", choices=list(NEAR))
     parser.add_argument("--clips", type=int, nargs="+", default=None)
     parser.add_argument("--what", nargs="+", default=["inference", "train step"])
-    names = list(programs("", "bf16"))
-    parser.add_argument("--programs", nargs="+", default=names, choices=names)
+    parser.add_argument("--programs", nargs="+", help="names in the table; all unless given")
     parser.add_argument("--seconds", type=float, default=60.0, help="per size and kind of work")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
+    able = programs(options.backbone, options.dtype, options.device)
+    able = chosen(able, options.programs or able)
     rows = []
     for clips in options.clips or ([8, 32] if options.device == "cuda" else [2]):
-        rows += measure(options, clips)
-        rows += memory(options, clips)
+        rows += measure(options, able, clips)
+        rows += memory(options, able, clips)
     print(write("pe_clip", torch.device(options.device), rows, options.output))
 
 

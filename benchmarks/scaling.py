@@ -92,9 +92,9 @@ class Bench:
 
     def _load(self, backbone: str) -> None:
         self.models.clear()  # before the next ones take memory
-        able = pe_clip.programs(backbone, self.options.dtype)
-        for name in self.options.programs:
-            self.models[name] = able[name]()
+        able = pe_clip.programs(backbone, self.options.dtype, self.device.type)
+        for name, make in pe_clip.chosen(able, self.options.programs).items():
+            self.models[name] = make()
             self.models[name][0].to(self.device)
         self.backbone = backbone
         with torch.device("meta"):
@@ -194,9 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="bf16", choices=list(pe_clip.NEAR), help="of ours")
-    names = list(pe_clip.programs("", "bf16"))
-    programs = ["reference", "ours"]
-    parser.add_argument("--programs", nargs="+", default=programs, choices=names)
+    parser.add_argument("--programs", nargs="+", default=["reference", "ours"])
     parser.add_argument("--what", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="of frames and clips")
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, help="of one clip")

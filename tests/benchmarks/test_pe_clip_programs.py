@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from small_backbone import save_small_backbone
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import pe_clip
+from peclip_fast.models.adapters import GRU
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def small_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_programs_agree_on_one_clip(small_backbone: str) -> None:
     frames = pe_clip.make_frames(1, pe_clip.image_size(small_backbone), torch.device("cpu"))
-    able = pe_clip.programs(small_backbone, "fp32")
+    able = pe_clip.programs(small_backbone, "fp32", "cpu")
     with torch.no_grad():
         logits = {name: able[name]()[1](frames) for name in ("reference", "plain PyTorch", "ours")}
     assert logits["reference"].std() > 0.01
@@ -27,9 +30,66 @@ def test_programs_agree_on_one_clip(small_backbone: str) -> None:
     assert max(differences.values()) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype", "with_nn_gru"),
+    [
+        ("cpu", "bf16", set()),
+        ("cpu", "fp32", {"plain PyTorch"}),
+        ("cuda", "bf16", {"plain PyTorch", pe_clip.AROUND_GRU}),
+    ],
+)
+def test_the_strong_baseline_walks_with_nn_gru(
+    small_backbone: str, device: str, dtype: str, with_nn_gru: set[str]
+) -> None:
+    """In each TDA where that is its best form; torch.compile alone would unroll it."""
+    able = pe_clip.programs(small_backbone, dtype, device)
+    for name in set(able) - {"reference"}:
+        kinds = {type(adapter.recurrence) for adapter in able[name]()[0].temporal}
+        assert kinds == {torch.nn.GRU if name in with_nn_gru else GRU}
+
+
+def test_nn_gru_is_called_between_the_graphs(
+    small_backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Into no C++, which takes a compiler minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    able = pe_clip.programs(small_backbone, "fp32", "cuda")
+    (_, eager), (model, program) = able["plain PyTorch"](), able[pe_clip.AROUND_GRU]()
+    calls: list[bool] = []
+    gru = torch._VF.gru
+
+    def counted(*arguments):
+        calls.append(torch.compiler.is_compiling())
+        return gru(*arguments)
+
+    monkeypatch.setattr(torch._VF, "gru", counted)
+    frames = pe_clip.make_frames(2, pe_clip.image_size(small_backbone), torch.device("cpu"))
+    with torch.no_grad():
+        found = program(frames)
+        assert calls == [False] * len(model.temporal)
+        torch.testing.assert_close(found, eager(frames))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_is_cudnns(small_backbone: str) -> None:
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    model, program = pe_clip.programs(small_backbone, "bf16", "cuda")["plain PyTorch"]()
+    frames = pe_clip.make_frames(2, model.image_size, torch.device("cuda"))
+    model.to("cuda")
+    with Seen():
+        program(frames).sum().backward()
+    assert names.count("aten._cudnn_rnn.default") == len(model.temporal)
+    assert names.count("aten._cudnn_rnn_backward.default") == len(model.temporal)
+
+
 def test_a_train_step_trains_the_same_parameters(small_backbone: str) -> None:
     frames = pe_clip.make_frames(1, pe_clip.image_size(small_backbone), torch.device("cpu"))
-    able = pe_clip.programs(small_backbone, "fp32")
+    able = pe_clip.programs(small_backbone, "fp32", "cpu")
     losses = {}
     for name in ("reference", "ours"):
         model, program = able[name]()
