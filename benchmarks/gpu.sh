@@ -37,6 +37,8 @@ for operator in bottleneck_adapter temporal_adapter; do
 done
 step pe_clip "$python" -m benchmarks.pe_clip --device cuda --output "$out"
 # The rest together in about three minutes.
+step recomputation "$python" -m benchmarks.recomputation --device cuda --output "$out" \
+    --backbones ViT-B-16-quickgelu --seconds 3
 step scaling "$python" -m benchmarks.scaling --device cuda --output "$out" --frames 4 16 64 \
     --clips 1 4 16 --from-frames 16 --from-clips 4 --backbones --most-seconds 0.1 --seconds 0.5
 step cold_start "$python" -m benchmarks.cold_start --device cuda --output "$out" \

@@ -60,7 +60,7 @@ def _count(number: int, noun: str) -> str:
 
 def timed(results: Results) -> Table:
     """A line per program and kind of work: times as fast as each other one, ms, clips a second."""
-    rows = [row for row in results.rows if "bytes" not in row]
+    rows = [row for row in results.rows if "median_ms" in row]
     apart, note = labels(rows, ("what", "files", "backbone", "frames", "clips"))
     compared = {name for row in rows for name in row["times_faster_than"]}
     others = [name for name in distinct(rows, "program") if name in compared and name != OURS]
@@ -217,6 +217,19 @@ def loss_curves(results: Results) -> Table:
     return Table(markdown(head, lines, 1), note)
 
 
+def recomputation(results: Results) -> Table:
+    """A line per number of blocks: a train step's memory and time, and over that with none."""
+    apart, note = labels(results.rows, ("backbone", "clips", "dtype"))
+    head = [*apart, "blocks computed again", "times the memory", "times the time"]
+    head += ["peak memory, GB", "ms"]
+    lines = [
+        [*(str(row[key]) for key in apart), str(row["blocks"]), _ratio(row["memory_share"]),
+         _ratio(row["time_share"]), f"{row['bytes'] / 1e9:.2f}", rounded(row["median_ms"])]
+        for row in results.rows
+    ]  # fmt: skip
+    return Table(markdown(head, lines, len(apart) + 1), note)
+
+
 # By the name of the benchmark: results to the lines of its table.
 TABLES: dict[str, Callable[[Results], Table]] = {
     "pe_clip": timed,
@@ -229,6 +242,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "packing": packing,
     "scaling": scaling,
     "loss_curves": loss_curves,
+    "recomputation": recomputation,
 }
 
 

@@ -29,6 +29,7 @@ FREE_TO_CHANGE = (
     "data.prefetch",
     "train.device",
     "train.threads",
+    "train.recompute",
     "train.eval_batch_size",
     "train.checkpoint_every",
 )
@@ -51,6 +52,8 @@ class TrainConfig:
         optimizer: adamw, or sgd with a momentum of 0.9 (FineCLIPER's).
         clip_norm: largest norm of all gradients together; null doesn't clip.
         precision: fp32, or mixed precision with bf16 or fp16 (fp16 needs a GPU).
+        recompute: vision blocks, from the first on, whose activations the backward pass computes
+            again instead of keeping them; less memory, more time, the same results.
         seed: fixes initial weights, order, augmentation and mixing.
         select: weights to report, of the last epoch, or of the best WAR on the test split, which
             is optimistic and only for comparison with work that does so.
@@ -72,6 +75,7 @@ class TrainConfig:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    recompute: int = 0
     seed: int = 42
     select: Literal["last", "best"] = "last"
     test_every: int = 1
@@ -80,7 +84,9 @@ class TrainConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        smallest = {"warmup_epochs": 0, "test_every": 0, "seed": 0, "weight_decay": 0}
+        smallest = dict.fromkeys(
+            ("warmup_epochs", "test_every", "recompute", "seed", "weight_decay"), 0
+        )
         for name in ("epochs", "batch_size", "eval_batch_size", "accumulate", "checkpoint_every"):
             smallest[name] = 1
         for name, least in smallest.items():

@@ -180,6 +180,7 @@ def test_select_best_says_so(config, tmp_path, capsys):
         (["--model.backbone", "ViT-B-17"], "ViT-B-17"),
         (["--model.texts", "[one]"], "expected one per class"),
         (["--train.precision", "fp16"], "needs a GPU"),
+        (["--train.recompute", "4"], "at most the 3 vision blocks"),
         (["--data.frame", "3"], "did you mean --data.frames?"),
         (["--config", "table8/lstm"], "expected a recipe in front of it"),
         (["--output", "/proc/run"], "/proc/run: can't write there"),

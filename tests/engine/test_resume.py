@@ -71,11 +71,8 @@ def rows(run: RunFolder) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
-@pytest.mark.parametrize(
-    ("setup", "batch"), [(name, batch) for name, (_, stops) in SETUPS.items() for batch in stops]
-)
-def test_stopped_before_a_batch(run_whole, tmp_path, monkeypatch, setup, batch):
-    whole, config = run_whole(setup)
+def stop_before(monkeypatch: pytest.MonkeyPatch, batch: int, argv: list[str]) -> None:
+    """Run the command until that batch, counted over the epochs."""
     step, batches = ClipClassifier.training_step, itertools.count()
 
     def stopping(self, *args):
@@ -83,12 +80,30 @@ def test_stopped_before_a_batch(run_whole, tmp_path, monkeypatch, setup, batch):
             raise Stop
         return step(self, *args)
 
-    run = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(ClipClassifier, "training_step", stopping)
         with pytest.raises(Stop):
-            main(["--config", config, "--output", str(run.path)])
+            main(argv)
+
+
+@pytest.mark.parametrize(
+    ("setup", "batch"), [(name, batch) for name, (_, stops) in SETUPS.items() for batch in stops]
+)
+def test_stopped_before_a_batch(run_whole, tmp_path, monkeypatch, setup, batch):
+    whole, config = run_whole(setup)
+    run = RunFolder(tmp_path / "run")
+    stop_before(monkeypatch, batch, ["--config", config, "--output", str(run.path)])
     assert main(["--config", config, "--output", str(run.path), "--resume"]) == 0
+    assert_same(run, whole)
+
+
+def test_activations_may_be_kept_before_and_computed_again_after(run_whole, tmp_path, monkeypatch):
+    """A run that doesn't fit goes on where it does."""
+    whole, config = run_whole("bf16, clipped")
+    run = RunFolder(tmp_path / "run")
+    stop_before(monkeypatch, 7, ["--config", config, "--output", str(run.path)])
+    argv = ["--config", config, "--output", str(run.path), "--resume", "--train.recompute", "2"]
+    assert main(argv) == 0
     assert_same(run, whole)
 
 

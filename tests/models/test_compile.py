@@ -11,10 +11,15 @@ from peclip_fast import create_model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
-def test_model_compiles_without_graph_breaks(tiny_backbone: str, precision: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("precision", "recompute"), [(torch.float32, 0), (torch.bfloat16, 0), (torch.bfloat16, 2)]
+)
+def test_model_compiles_without_graph_breaks(
+    tiny_backbone: str, precision: torch.dtype, recompute: int
+) -> None:
     torch.manual_seed(0)
     model = create_model(backbone=tiny_backbone, classes=("happiness", "anger"), prompt_depth=3)
+    model.recompute(recompute)
     trained = list(model.trained_parameters().values())
     with torch.no_grad():
         for parameter in trained:  # up-projections start at zero
