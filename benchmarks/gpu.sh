@@ -21,7 +21,7 @@ arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capabili
 export PECLIP_FAST_CUDA_ARCHS="$arch"
 step build "$python" setup.py --quiet build_ext --inplace
 step tests "$python" -m pytest -q tests/ops tests/kernels \
-    tests/benchmarks/test_pe_clip_programs.py -m "not slow"
+    tests/benchmarks/test_pe_clip_programs.py tests/engine/test_graphs.py -m "not slow"
 if "$python" -c 'import av, nvidia.dali'; then
     step video "$python" -m pytest -q tests/data/test_dali_loader.py tests/data/test_dali_decoder.py
     step data_loading "$python" -m benchmarks.data_loading --device cuda --output "$out"

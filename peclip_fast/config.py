@@ -30,6 +30,7 @@ FREE_TO_CHANGE = (
     "train.device",
     "train.threads",
     "train.recompute",
+    "train.cuda_graphs",
     "train.eval_batch_size",
     "train.checkpoint_every",
 )
@@ -54,6 +55,8 @@ class TrainConfig:
         precision: fp32, or mixed precision with bf16 or fp16 (fp16 needs a GPU).
         recompute: vision blocks, from the first on, whose activations the backward pass computes
             again instead of keeping them; less memory, more time, the same results.
+        cuda_graphs: launch the model's forward and backward pass as one CUDA graph each, for whole
+            batches; not run on a GPU yet.
         seed: fixes initial weights, order, augmentation and mixing.
         select: weights to report, of the last epoch, or of the best WAR on the test split, which
             is optimistic and only for comparison with work that does so.
@@ -76,6 +79,7 @@ class TrainConfig:
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: int = 0
+    cuda_graphs: bool = False
     seed: int = 42
     select: Literal["last", "best"] = "last"
     test_every: int = 1
@@ -101,6 +105,11 @@ class TrainConfig:
                 f"train.warmup_epochs={self.warmup_epochs}: expected less than the "
                 f"{self.epochs} epochs of the run"
             )
+        if self.cuda_graphs and self.accumulate > 1:
+            raise InputError(
+                f"train.cuda_graphs: gives each batch's gradients in the same memory, which "
+                f"train.accumulate={self.accumulate} can't add up; expected 1"
+            )
         if self.select == "best" and not self.test_every:
             raise InputError("train.select=best: needs train.test_every of at least 1")
 
@@ -112,6 +121,18 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.method == "pe_clip":
+            return
+        if self.train.cuda_graphs:
+            raise InputError("train.cuda_graphs: takes the method pe_clip alone")
+        mixing = self.data.mix.mixup + self.data.mix.fmix
+        if self.model.finecliper.descriptions and mixing:
+            raise InputError(
+                "model.finecliper.descriptions: texts can't be mixed as frames are; expected "
+                "data.mix.mixup=0 and data.mix.fmix=0"
+            )
 
     @property
     def demo(self) -> bool:

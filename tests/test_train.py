@@ -180,6 +180,8 @@ def test_select_best_says_so(config, tmp_path, capsys):
         (["--model.backbone", "ViT-B-17"], "ViT-B-17"),
         (["--model.texts", "[one]"], "expected one per class"),
         (["--train.precision", "fp16"], "needs a GPU"),
+        (["--train.cuda_graphs", "true"], "train.cuda_graphs: needs a GPU"),
+        (["--train.cuda_graphs", "true", "--train.accumulate", "2"], "train.accumulate=2"),
         (["--train.recompute", "4"], "at most the 3 vision blocks"),
         (["--data.frame", "3"], "did you mean --data.frames?"),
         (["--config", "table8/lstm"], "expected a recipe in front of it"),

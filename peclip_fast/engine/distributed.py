@@ -55,8 +55,12 @@ def set_up(train: TrainConfig, world: World) -> torch.device:
         torch.set_num_threads(train.threads)
     if train.device == "cuda" and not torch.cuda.is_available():
         raise InputError("train.device=cuda: no CUDA device here; expected auto or cpu")
+    if train.cuda_graphs and world.size > 1:
+        raise InputError(f"train.cuda_graphs: expected one process, not {world.size}")
     if train.device != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", world.local_rank)
+    if train.cuda_graphs:
+        raise InputError("train.cuda_graphs: needs a GPU; expected false on the CPU")
     if train.precision == "fp16":
         raise InputError("train.precision=fp16: needs a GPU; expected bf16 or fp32 on the CPU")
     return torch.device("cpu")

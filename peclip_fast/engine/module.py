@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from peclip_fast.config import RunConfig
 from peclip_fast.data import mix_batch
 from peclip_fast.engine.distributed import gather, sum_over_processes
+from peclip_fast.engine.graphs import GraphedModel
 from peclip_fast.engine.schedule import warmup_cosine
 from peclip_fast.models import AdaptedClip
 
@@ -37,6 +38,9 @@ class ClipClassifier(LightningModule):
     def __init__(self, model: AdaptedClip, config: RunConfig, batches_per_epoch: int) -> None:
         super().__init__()
         self.model = model
+        self.logits: Callable[..., Tensor] = model.__call__
+        if config.train.cuda_graphs:
+            self.logits = GraphedModel(model, config.train.batch_size)
         self.config = config
         self.batches_per_epoch = batches_per_epoch
         # Sum of the losses of this epoch's clips, and their number.
@@ -65,7 +69,7 @@ class ClipClassifier(LightningModule):
             rank=self.global_rank,
         )
         inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
-        loss = F.cross_entropy(self.model(**inputs), targets, reduction="sum")
+        loss = F.cross_entropy(self.logits(**inputs), targets, reduction="sum")
         number = torch.tensor(float(len(labels)), device=loss.device)
         self.loss_sum += torch.stack([loss.detach(), number])
         return loss * self.trainer.world_size / sum_over_processes(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,36 @@ def test_a_train_step_trains_the_same_parameters(small_backbone: str) -> None:
         losses[name] = [step(frames).item() for _ in range(4)]
     assert losses["ours"] == pytest.approx(losses["reference"], abs=2e-3)
     assert losses["ours"][-1] < losses["ours"][0]
+
+
+def test_a_program_that_fails_on_a_gpu_is_left_out(
+    small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """But not one that the table can't do without."""
+
+    def able(failing: str) -> Callable[..., dict[str, pe_clip.Maker]]:
+        def fail() -> None:
+            raise RuntimeError("no capture\nof this")
+
+        return lambda backbone, dtype, device: {
+            "reference": programs(backbone, dtype, device)["reference"], failing: fail
+        }  # fmt: skip
+
+    programs = pe_clip.programs
+    arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
+    arguments += ["--seconds", "0.1", "--what", "train step", "--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["pe_clip", *arguments])
+    monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *_: 1.0)
+    monkeypatch.setattr(pe_clip, "programs", able("ours"))
+    with pytest.raises(RuntimeError, match="no capture"):
+        pe_clip.main()
+    monkeypatch.setattr(pe_clip, "programs", able(pe_clip.GRAPHED))
+    pe_clip.main()
+    assert "ours as CUDA graphs left out: no capture\n" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
+    assert [row.get("not_run", row["program"]) for row in rows] == [
+        "no capture", "reference", "reference"
+    ]  # fmt: skip
 
 
 def test_other_logits_end_the_benchmark() -> None:

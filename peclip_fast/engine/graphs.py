@@ -1,0 +1,58 @@
+"""The model's forward and backward pass as CUDA graphs: one launch each, for batches of one size.
+
+Nothing here has been run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from peclip_fast.models import PEClip
+
+
+class GraphedModel:
+    """A model whose whole batches run as CUDA graphs; what has another shape runs as it is.
+
+    The graphs are captured at the first whole batch, under the autocast of that call, which must
+    not cache its casts. Its logits and the gradients from it are the same memory at every call, so
+    gradients must be dropped before the next backward pass, not added to. Text and vision are in
+    the graphs; frozen weights must stay where they are.
+
+    Args:
+        model: in training mode at each call.
+        clips: of a whole batch.
+    """
+
+    def __init__(self, model: PEClip, clips: int) -> None:
+        self.model = model
+        self.clips = clips
+        self._graphed: nn.Module | None = None
+        self._shape: torch.Size | None = None
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Logits of frames (B, T, 3, H, W), which need no gradient, as the model gives them."""
+        if self._graphed is None and len(frames) == self.clips:
+            # The copy is where every later batch will be put.
+            self._graphed = torch.cuda.make_graphed_callables(
+                _Graphed(self.model), (frames.clone(),)
+            )
+            self._shape = frames.shape
+        graphed = self._graphed if frames.shape == self._shape else None
+        logits: Tensor = self.model(frames) if graphed is None else graphed(frames)
+        return logits
+
+
+class _Graphed(nn.Module):
+    """The model with its trained tensors alone, all that the graphs give gradients of.
+
+    A module of its own because capturing puts the graphs in the place of its forward().
+    """
+
+    def __init__(self, model: PEClip) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(model.parts())
+        self.compute = model.forward
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.compute(frames)
