@@ -230,6 +230,18 @@ def recomputation(results: Results) -> Table:
     return Table(markdown(head, lines, len(apart) + 1), note)
 
 
+def fp8_error(results: Results) -> Table:
+    """A line per kind of product: the error of the logits and of the gradients, in percent."""
+    apart, note = labels(results.rows, ("backbone", "clips", "frames"))
+    head = [*apart, "products of frozen weights", "error of the logits", "of the gradients"]
+    lines = [
+        [*(str(row[key]) for key in apart), row["products"], f"{row['logits_error']:.1%}",
+         f"{row['gradients_error']:.1%}"]
+        for row in results.rows
+    ]  # fmt: skip
+    return Table(markdown(head, lines, len(apart) + 1), note)
+
+
 # By the name of the benchmark: results to the lines of its table.
 TABLES: dict[str, Callable[[Results], Table]] = {
     "pe_clip": timed,
@@ -243,6 +255,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "scaling": scaling,
     "loss_curves": loss_curves,
     "recomputation": recomputation,
+    "fp8_error": fp8_error,
 }
 
 
