@@ -48,7 +48,7 @@ def _figure(
 def speeds(sources: Sequence[Results]) -> Figure:
     """Bars: clips a second by program; a column for each kind of work, a line for each size."""
     [results] = sources
-    rows = [row for row in results.rows if "median_ms" in row]
+    rows = [row for row in results.rows if not {"bytes", "not_run"} & row.keys()]
     whats, sizes = distinct(rows, "what"), distinct(rows, "clips")
     title = "Speed of the whole model: more is better"
     figure, panels = _figure(results, title, len(sizes), len(whats), 0.6 + 2.6 * len(sizes))

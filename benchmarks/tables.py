@@ -60,7 +60,7 @@ def _count(number: int, noun: str) -> str:
 
 def timed(results: Results) -> Table:
     """A line per program and kind of work: times as fast as each other one, ms, clips a second."""
-    rows = [row for row in results.rows if "median_ms" in row]
+    rows = [row for row in results.rows if not {"bytes", "not_run"} & row.keys()]
     apart, note = labels(rows, ("what", "files", "backbone", "frames", "clips"))
     compared = {name for row in rows for name in row["times_faster_than"]}
     others = [name for name in distinct(rows, "program") if name in compared and name != OURS]

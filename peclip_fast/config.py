@@ -127,12 +127,9 @@ class RunConfig:
             return
         if self.train.cuda_graphs:
             raise InputError("train.cuda_graphs: takes the method pe_clip alone")
-        mixing = self.data.mix.mixup + self.data.mix.fmix
-        if self.model.finecliper.descriptions and mixing:
-            raise InputError(
-                "model.finecliper.descriptions: texts can't be mixed as frames are; expected "
-                "data.mix.mixup=0 and data.mix.fmix=0"
-            )
+        for branch in ("parsing", "landmarks", "descriptions"):
+            if getattr(self.model.finecliper, branch):
+                raise InputError(f"model.finecliper.{branch}: clips have no {branch} yet")
 
     @property
     def demo(self) -> bool:

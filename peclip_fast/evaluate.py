@@ -12,7 +12,7 @@ from peclip_fast.cli import run_command
 from peclip_fast.config import differences, make_parser, read_arguments, read_yaml, resolve
 from peclip_fast.engine.distributed import World, process_group, set_up
 from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.report import Report, facts, protocol
+from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
@@ -63,7 +63,9 @@ def _evaluate(argv: list[str]) -> None:
             predictions,
             splits.classes,
             protocol(former, run),
-            facts(model, device, world.size) | {"changed": [str(d) for d in changed]},
+            facts(model, device, world.size)
+            | training_facts(run)
+            | {"changed": [str(d) for d in changed]},
         )
         report.write(folder)
         print(json.dumps(report.as_json(), indent=1) if arguments.json else report.as_table())

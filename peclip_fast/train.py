@@ -58,6 +58,7 @@ def _train(argv: list[str]) -> None:
                 raise InputError(f"{config.data.dataset}: no {name} clips")
         torch.manual_seed(config.train.seed)
         model = create_model(classes=splits.classes, **vars(config.model))
+        model.recompute(config.train.recompute)
         world.share(config.train.batch_size)
         if world.first:
             _open_run(run, config)

@@ -5,10 +5,13 @@ Nothing here has been run on a GPU yet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 
 
 class GraphedModel:
@@ -24,10 +27,10 @@ class GraphedModel:
         clips: of a whole batch.
     """
 
-    def __init__(self, model: PEClip, clips: int) -> None:
+    def __init__(self, model: AdaptedClip, clips: int) -> None:
         self.model = model
         self.clips = clips
-        self._graphed: nn.Module | None = None
+        self._graphed: Callable[..., Any] | None = None
         self._shape: torch.Size | None = None
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ class _Graphed(nn.Module):
     A module of its own because capturing puts the graphs in the place of its forward().
     """
 
-    def __init__(self, model: PEClip) -> None:
+    def __init__(self, model: AdaptedClip) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(model.parts())
         self.compute = model.forward

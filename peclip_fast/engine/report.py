@@ -21,6 +21,7 @@ from peclip_fast.engine.evaluation import Predictions
 from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.plots import confusion_png
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
 from peclip_fast.models import AdaptedClip
 
@@ -149,3 +150,17 @@ def facts(model: AdaptedClip, device: torch.device, processes: int) -> dict[str,
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
     }
+
+
+TRAINING = ("training_clips", "skipped_training_clips")
+
+
+def training_facts(run: RunFolder) -> dict[str, Any]:
+    """What a run's report says of its training clips, for a report that is written anew."""
+    if not run.report.exists():
+        return {}
+    try:
+        report = json.loads(run.report.read_text(encoding="utf-8"))
+        return {name: report[name] for name in TRAINING if name in report}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{run.report}: not a report ({error}); remove it") from error

@@ -155,7 +155,7 @@ class _Teller:
             before = " (had ended before)" if event.kind == "found" else ""
             print(f"{count}/{self.number}] {what}: {scores}{before}", flush=True)
             if event.kind == "done":
-                self.write()
+                self.write(name)
         elif event.kind == "failed":
             self.failures[name] = event.reason
             print(
@@ -164,10 +164,12 @@ class _Teller:
         elif event.kind == "elsewhere":
             print(f"{what}: another command is running it; waiting", flush=True)
 
-    def write(self) -> None:
-        """The reports of the experiments, whole or not."""
+    def write(self, changed: str | None = None) -> None:
+        """The reports of the experiments, whole or not; of those with the changed run alone."""
         for one in self.plans:
-            Report(one, self.results, self.failures).write(self.folder / one.experiment.name)
+            report = Report(one, self.results, self.failures)
+            if changed is None or changed in report.names:
+                report.write(self.folder / one.experiment.name)
 
 
 if __name__ == "__main__":
