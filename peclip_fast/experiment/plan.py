@@ -14,11 +14,11 @@ from peclip_fast.experiment.published import Row, read_table
 
 OURS = "PE-CLIP"  # the row of the tables of methods that is trained here
 BESIDE = {"pe-clip-table3": ("finecliper-table1",), "pe-clip-table4": ("finecliper-table2",)}
-# What makes the demo's recipes short: fewer epochs of more steps than when it is run alone, and a
-# core for each cell, since several cells at once end sooner than one on several cores.
+# What makes the demo's recipes short: fewer frames and epochs than when it is run alone, and a core
+# for each cell, since several cells at once end sooner than one on several cores.
 _QUICK: dict[str, Any] = {
-    "data": {"num_workers": 0},
-    "train": {"epochs": 4, "batch_size": 2, "threads": 1, "test_every": 0},
+    "data": {"frames": 4, "num_workers": 0},
+    "train": {"epochs": 6, "threads": 1, "test_every": 0},
 }
 
 

@@ -141,7 +141,7 @@ class Report:
         if self.experiment.demo:
             blocks.append(Sentences(_DEMO))
         if self.missing:
-            blocks.append(Sentences(f"{self.missing} runs have not ended: this page is not whole."))
+            blocks.append(Sentences(f"Runs that have not ended: {self.missing}."))
         blocks.append(self._scores())
         verdict = self.verdict()
         if verdict:

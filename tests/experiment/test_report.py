@@ -57,7 +57,7 @@ def test_published_ours_and_the_difference():
     assert "PE-CLIP (arXiv 2503.16945), Table 5. Published protocol: DFEW fold 1." in page
     assert "recipe dfew, fold 1, seed 42, 30 epochs, fp32, ViT-B-16-quickgelu" in page
     assert "Protocol: last epoch. Device: cpu; torch 2;" in page
-    assert "1 runs have not ended" in page
+    assert "Runs that have not ended: 1." in page
     assert table(page, "Percent") == [
         ["Baseline", "49.82", "50.02", "+0.20", "63.35", "60.02", "-3.33", "0.8", "1,234,567",
          "1:01:40", "1 of 1"],
