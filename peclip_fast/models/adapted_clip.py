@@ -82,6 +82,11 @@ class AdaptedClip(nn.Module):
             self.register_buffer(name, exact, persistent=False)
         self._kept_texts: tuple[object, Tensor] | None = None
         self._recomputed = 0
+        self.make_parts()
+
+    def make_parts(self) -> None:
+        """Make the trained parts, and class_tokens; called once, when the towers are there."""
+        raise NotImplementedError
 
     @property
     def image_size(self) -> int:

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedClip, Sites, adapt
 from peclip_fast.models.adapters import BottleneckAdapter
-from peclip_fast.models.config import ModelConfig
 from peclip_fast.models.temporal_transformer import TemporalTransformer
-from peclip_fast.models.tokenizer import TextTokenizer
 
 IMAGES = ("frames", "parsing", "landmarks")
 DESCRIPTIONS = "descriptions"
@@ -41,15 +39,9 @@ class FineCliper(AdaptedClip):
 
     title = "FineCLIPER"
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        classes: Sequence[str],
-        backbone: nn.Module,
-        unnamed_backbone: dict[str, object] | None = None,
-        tokenizer: TextTokenizer | None = None,
-    ) -> None:
-        super().__init__(config, classes, backbone, unnamed_backbone, tokenizer)
+    def make_parts(self) -> None:
+        """See AdaptedClip."""
+        config = self.config
         switches, text, vision = config.finecliper, self._text, self._vision
         self.inputs = tuple(name for name in (*IMAGES, DESCRIPTIONS) if getattr(switches, name))
         draws = _Draws()

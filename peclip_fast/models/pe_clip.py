@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedClip, Sites, adapt
 from peclip_fast.models.adapters import BottleneckAdapter, TemporalAdapter, bottleneck_width
-from peclip_fast.models.config import ModelConfig
 from peclip_fast.models.prompts import Prompts
-from peclip_fast.models.tokenizer import TextTokenizer
 from peclip_fast.texts import class_texts
 
 
@@ -22,15 +20,9 @@ class PEClip(AdaptedClip):
 
     title = "PE-CLIP"
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        classes: Sequence[str],
-        backbone: nn.Module,
-        unnamed_backbone: dict[str, object] | None = None,
-        tokenizer: TextTokenizer | None = None,
-    ) -> None:
-        super().__init__(config, classes, backbone, unnamed_backbone, tokenizer)
+    def make_parts(self) -> None:
+        """See AdaptedClip."""
+        config = self.config
         self.texts = class_texts(self.classes, config.texts)
 
         def each(blocks: Sequence[object], width: int, wanted: bool) -> nn.ModuleList | None:
