@@ -58,13 +58,13 @@ def read_list(path: str | Path, root: str | Path | None = None) -> list[ClipReco
 
 def remap(written: Sequence[str], root: str | Path) -> list[Path]:
     """The paths of a list under a new root; the rule is in ``read_list``."""
-    tails = [_components(path) for path in written]
+    tails = [components(path) for path in written]
     keep = _existing_tail(tails, Path(root)) or _distinct_tail(tails)
     base = str(root)
     return [Path(os.path.join(base, *tail[-keep:])) for tail in tails]
 
 
-def _components(path: str) -> list[str]:
+def components(path: str) -> list[str]:
     """The components after drive and root, for both kinds of slash."""
     parts = path.replace("\\", "/").split("/")
     if len(parts[0]) == 2 and parts[0][1] == ":":
