@@ -1,0 +1,147 @@
+"""An OpenAI-compatible ``/chat/completions`` endpoint, asked until it answers.
+
+By the standard library: one POST that takes seconds gains nothing from a pool of connections, and
+the client that huggingface_hub brings along needs a newer Python than this package.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import http.client
+import json
+import random
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, NamedTuple
+
+from peclip_fast.errors import InputError
+
+LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
+_AGAIN = (408, 429)
+_EVERY_CLIP = (401, 402, 404)  # key, credit, address or name: wrong for every clip
+
+
+class Reply(NamedTuple):
+    """What the LLM said, and the tokens that it counted."""
+
+    text: str
+    usage: dict[str, int]
+
+
+class NoReplyError(Exception):
+    """A clip for which there is no reply; says why."""
+
+
+class _AgainError(Exception):
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key goes to no other host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+@dataclass
+class Endpoint:
+    """Where and how to ask.
+
+    Args:
+        url: base address, such as ``http://localhost:8000/v1``.
+        llm: the model's name there.
+        key: sent as bearer token; None sends none.
+        timeout: seconds without a sign of the server.
+        retries: attempts after the first.
+        backoff: seconds before the second attempt; doubled each time, and drawn from its half up.
+    """
+
+    url: str
+    llm: str
+    key: str | None
+    timeout: float = 120.0
+    retries: int = 5
+    backoff: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise InputError(f"--endpoint {self.url}: expected http://... or https://...")
+        self.url = self.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self.stopped = Event()
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def ask(self, prompt: str, images: Sequence[bytes]) -> Reply:
+        """The reply to a prompt and JPEG images, in their order.
+
+        Raises:
+            NoReplyError: no attempt succeeded, or this request was refused.
+            InputError: the endpoint refuses every request.
+        """
+        content: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
+        for image in images:
+            url = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+            content.append({"type": "image_url", "image_url": {"url": url}})
+        body = {"model": self.llm, "messages": [{"role": "user", "content": content}]}
+        data = json.dumps(body).encode()
+        for attempt in range(self.retries + 1):
+            try:
+                return self._attempt(data)
+            except _AgainError as error:
+                reason = str(error)
+                wait = min(LONGEST_WAIT, self.backoff * 2**attempt) * random.uniform(0.5, 1)
+                if attempt < self.retries and self.stopped.wait(max(wait, error.wait)):
+                    break
+        raise NoReplyError(reason)
+
+    def _attempt(self, data: bytes) -> Reply:
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        request = urllib.request.Request(self.url, data, headers)
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                raw = response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                reason = f"HTTP {error.code}: {self._told(error)}"
+            if error.code in _AGAIN or error.code >= 500:
+                raise _AgainError(reason, _retry_after(error.headers)) from None
+            if error.code in _EVERY_CLIP:
+                raise InputError(f"{self.url}: {reason}") from None
+            raise NoReplyError(reason) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _AgainError(f"no answer ({error or type(error).__name__})") from None
+        try:
+            reply = json.loads(raw)
+            text, usage = reply["choices"][0]["message"]["content"], reply.get("usage") or {}
+            counts = {k: int(usage.get(k, 0)) for k in ("prompt_tokens", "completion_tokens")}
+            return Reply(" ".join((text or "").split()), counts)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _AgainError(f"broken reply ({type(error).__name__}: {error})") from None
+
+    def _told(self, error: urllib.error.HTTPError) -> str:
+        try:
+            text = " ".join(error.read(2000).decode(errors="replace").split())[:200]
+        except (OSError, http.client.HTTPException):
+            text = str(error.reason)
+        return text.replace(self.key, "***") if self.key else text
+
+
+def _retry_after(headers: Any) -> float:
+    """Seconds that the server asks to wait: given as such, or as a date."""
+    value = headers.get("Retry-After", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
