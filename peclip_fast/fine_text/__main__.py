@@ -117,7 +117,9 @@ def _asked(clips: Mapping[str, ClipRecord], options: Namespace, output: Path) ->
             print(f"{len(missing)} requests, about {sent:.0f} tokens sent, cost about {cost:.2f}")
             print("an estimate: a token for 4 letters and 750 pixels, 100 for an answer")
             return {}
-        failed = _ask_all({c: clips[c] for c in missing}, prompt, digest, endpoint, answers, options)
+        failed = _ask_all(
+            {c: clips[c] for c in missing}, prompt, digest, endpoint, answers, options
+        )
         for clip, reason in failed.items():
             print(f"no text for {clip}: {reason}", file=sys.stderr)
         found = {c: answers.found.get((c, options.llm, digest), {}).get("text") for c in clips}
@@ -204,12 +206,14 @@ def _filled(template: str, frames: int) -> str:
     except ValueError as error:
         raise InputError(f"--prompt: {error}; a brace that is meant is written twice") from None
     if names - {"frames"}:
-        raise InputError(f"--prompt: unknown {', '.join(sorted(names - {'frames'}))}; known: frames")
+        raise InputError(
+            f"--prompt: unknown {', '.join(sorted(names - {'frames'}))}; known: frames"
+        )
     return template.format(frames=frames)
 
 
 def _filtered(texts: Mapping[str, str], classes: Sequence[str], output: Path) -> int:
-    """Write the cleaned texts and the list of removals; the number of texts of which some is left."""
+    """Write the cleaned texts and the list of removals; how many texts aren't empty now."""
     clean = LeakFilter(classes)
     table, kept = io.StringIO(), {}
     rows = csv.writer(table, lineterminator="\n")

@@ -23,7 +23,7 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self.found: dict[Key, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b")
+        self._file = open(path, "a+b")  # noqa: SIM115 - held for as long as the lock
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ class LeakFilter:
                 group = tokens[k : k + size]
                 if len(group) < size:
                     break
-                gaps = [plain[a.end() : b.start()] for a, b in zip(group, group[1:], strict=False)]
+                gaps = [plain[a.end() : b.start()] for a, b in itertools.pairwise(group)]
                 if not all(_JOINED.fullmatch(gap) for gap in gaps):
                     break
                 words = tuple(t[0] for t in group)
@@ -135,7 +136,8 @@ class LeakFilter:
         """happy-looking goes as a whole."""
         before = re.search(r"(?:[^\W_]+[-‐‑])*$", plain[: token.start()])
         after = re.match(r"(?:[-‐‑][^\W_]+)*", plain[token.end() :])
-        assert before and after  # both match the empty string
+        assert before is not None
+        assert after is not None  # both match the empty string
         return token.start() - len(before[0]), token.end() + len(after[0])
 
 

@@ -16,12 +16,33 @@ from peclip_fast.models.tokenizer import tokenizer
 PREFIXES = ("un", "non", "over", "super", "hyper", "semi", "anti", "quasi")
 _VOWELS = "aeiou"
 _UNNAMING = frozenset(
-    "a an and at by down for from in into is of off on or out over the to up".split()
+    [
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "down",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "of",
+        "off",
+        "on",
+        "or",
+        "out",
+        "over",
+        "the",
+        "to",
+        "up",
+    ]
 )
 
 
 class Naming(NamedTuple):
-    """What a word gives away: the class, and how (``class name``, ``synonym``, ``misspelt`` ...)."""
+    """The class that a word gives away, and how (``class name``, ``synonym``, ``misspelt``)."""
 
     label: str
     reason: str

@@ -10,10 +10,28 @@ from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.fine_text.leak_filter import LeakFilter
 from peclip_fast.texts import OUR_DESCRIPTIONS, PUBLISHED_ACTION_UNITS
 
-NAMING = (
-    "happy happier happily happiness unhappy joyful delighted furious terrified scared disgusted "
-    "revolted astonished sorrowful miserable expressionless sadness angrily surprisingly neutral"
-).split()
+NAMING = [
+    "happy",
+    "happier",
+    "happily",
+    "happiness",
+    "unhappy",
+    "joyful",
+    "delighted",
+    "furious",
+    "terrified",
+    "scared",
+    "disgusted",
+    "revolted",
+    "astonished",
+    "sorrowful",
+    "miserable",
+    "expressionless",
+    "sadness",
+    "angrily",
+    "surprisingly",
+    "neutral",
+]
 HARMLESS = (
     "A stranger near the ranger said that the hanger made no danger; things happen, and the "
     "products neutralize or surpass it in different parts, a version of the same.",
@@ -57,7 +75,7 @@ def test_nothing_that_names_a_class_survives(clean: LeakFilter) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    "hapy angrry suprised agnry 4nger $ad hap-py poker-faced 😀 contemptuosly dissapointed".split(),
+    ["hapy", "angrry", "suprised", "4nger", "$ad", "hap-py", "poker-faced", "😀", "dissapointed"],
 )
 def test_only_the_word_goes(clean: LeakFilter, word: str) -> None:
     found = clean(f"A {word} mouth opens.")
