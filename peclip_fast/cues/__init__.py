@@ -1,0 +1,1 @@
+"""What FineCLIPER sees of a face beside its frames: landmarks and regions."""
