@@ -127,9 +127,22 @@ class RunConfig:
             return
         if self.train.cuda_graphs:
             raise InputError("train.cuda_graphs: takes the method pe_clip alone")
-        for branch in ("parsing", "landmarks", "descriptions"):
-            if getattr(self.model.finecliper, branch):
-                raise InputError(f"model.finecliper.{branch}: clips have no {branch} yet")
+        wanted = self.model.finecliper
+        if (wanted.parsing or wanted.landmarks) and not (self.data.cues or self.demo):
+            raise InputError(
+                "data.cues: expected the folder that `python -m peclip_fast.data cues` wrote, for "
+                "model.finecliper's parsing and landmarks"
+            )
+        if wanted.descriptions and not (self.data.descriptions or self.demo):
+            raise InputError(
+                "data.descriptions: expected the file that `python -m peclip_fast.fine_text` "
+                "wrote, for model.finecliper.descriptions"
+            )
+        if wanted.descriptions and self.data.mix.mixup + self.data.mix.fmix > 0:
+            raise InputError(
+                "data.mix: expected mixup 0 and fmix 0, as texts can't be mixed "
+                "(model.finecliper.descriptions)"
+            )
 
     @property
     def demo(self) -> bool:

@@ -113,7 +113,11 @@ class DataConfig:
         classes: class names in the order of the numbers in the lists; else the dataset's own.
         shots: most training clips of a class; null is all.
         shots_seed: draws them; train.seed doesn't.
+        cues: folder with landmarks and regions of the clips, from the command data cues.
+        descriptions: file with a text for each clip, from the command fine_text.
         frames: frames taken from each clip.
+        noise: standard deviation of white noise on all frames, in training and test, where black is
+            0 and white is 1.
         augment: training augmentation, one draw per clip.
         mix: Mixup and FMix, per batch.
         decoder: pyav takes every codec, on the CPU; dali decodes on the model's device: images,
@@ -132,7 +136,10 @@ class DataConfig:
     classes: list[str] | None = None
     shots: int | None = None
     shots_seed: int = 0
+    cues: Path | None = None
+    descriptions: Path | None = None
     frames: int = 16
+    noise: float = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     decoder: Literal["auto", "pyav", "dali"] = "auto"
@@ -145,6 +152,7 @@ class DataConfig:
             _require("shots", self.shots, 1)
         _require("shots_seed", self.shots_seed, 0)
         _require("frames", self.frames, 1)
+        _require("noise", self.noise, 0)
         _require("prefetch", self.prefetch, 1)
         _require("num_workers", self.num_workers or 0, 0)
         if self.classes is not None and len(set(self.classes)) < len(self.classes):

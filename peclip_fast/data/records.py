@@ -17,6 +17,8 @@ class ClipRecord:
         source: ``file:line`` (or folder) that named the clip, for error messages.
         start: first moment of the clip in seconds; None is the start of the file.
         end: end of the clip in seconds, exclusive; None is the end of the file.
+        cues: file with the landmarks and regions of its frames, where there is one.
+        description: what moves in the face, in words, where somebody wrote it.
     """
 
     path: Path
@@ -25,6 +27,8 @@ class ClipRecord:
     source: str = ""
     start: float | None = None
     end: float | None = None
+    cues: Path | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True)

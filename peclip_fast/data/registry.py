@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from peclip_fast.data import afew, crema_d, dfew, ferv39k, folder, list_files, mafw, ravdess
+from peclip_fast.data.clip_names import clip_name
 from peclip_fast.data.config import DataConfig
+from peclip_fast.data.cue_store import read_index
+from peclip_fast.data.descriptions import read_descriptions
 from peclip_fast.data.records import DatasetSplits
 from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
@@ -39,9 +43,10 @@ LIST_CLASSES: dict[str, tuple[str, ...]] = {
 def open_splits(config: DataConfig) -> DatasetSplits:
     """The training and test clips that a configuration names.
 
-    ``data.train_list`` and ``data.test_list`` take the place of a dataset's own splits, and
-    ``data.shots`` draws from the training clips of any dataset. Annotation files and folders are
-    read, clips are not: a missing or broken one shows when it is opened.
+    ``data.train_list`` and ``data.test_list`` take the place of a dataset's own splits,
+    ``data.shots`` draws from the training clips of any dataset, and clips get what ``data.cues``
+    and ``data.descriptions`` have for them. Annotation files and folders are read, clips are not: a
+    missing or broken one shows when it is opened.
 
     Raises:
         InputError: a root, fold, split file, label or clip folder is missing or wrong.
@@ -55,6 +60,19 @@ def open_splits(config: DataConfig) -> DatasetSplits:
         splits = READERS[config.dataset](config)
     if not splits.train and not splits.test:
         raise InputError(f"data.root: no {config.dataset} clips found in {config.root}")
-    if config.shots is None:
+    if config.shots is not None:
+        splits = draw_shots(splits, config.shots, config.shots_seed)
+    return _with_cues(splits, config)
+
+
+def _with_cues(splits: DatasetSplits, config: DataConfig) -> DatasetSplits:
+    records = [*splits.train, *splits.test]
+    cues = read_index(config.cues, records) if config.cues else {}
+    texts = read_descriptions(config.descriptions, records) if config.descriptions else {}
+    if not cues and not texts:
         return splits
-    return draw_shots(splits, config.shots, config.shots_seed)
+    train, test = (
+        [replace(r, cues=cues.get(clip_name(r)), description=texts.get(clip_name(r))) for r in part]
+        for part in (splits.train, splits.test)
+    )
+    return replace(splits, train=train, test=test)

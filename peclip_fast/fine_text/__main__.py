@@ -18,18 +18,15 @@ from tqdm import tqdm
 
 from peclip_fast.cli import run_command
 from peclip_fast.config import config_layers, make_parser, read_arguments, resolve
+from peclip_fast.data.clip_names import clip_name
 from peclip_fast.data.clip_source import open_record
+from peclip_fast.data.descriptions import read_descriptions, write_descriptions
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.sampling import sample_indices
 from peclip_fast.engine.distributed import World
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_text
 from peclip_fast.fine_text.answers import Answers
-from peclip_fast.fine_text.descriptions_file import (
-    clip_name,
-    read_descriptions,
-    write_descriptions,
-)
 from peclip_fast.fine_text.endpoint import Endpoint, NoReplyError, Reply
 from peclip_fast.fine_text.leak_filter import LeakFilter
 from peclip_fast.inputs import open_clips
@@ -84,8 +81,7 @@ def _run(argv: list[str]) -> int:
     output = Path(options.output)
     check_writable(output.parent)
     if options.texts:
-        found = read_descriptions(Path(options.texts), list(clips.values()))
-        texts = {name: text for name, text in zip(clips, found, strict=True) if text}
+        texts = read_descriptions(Path(options.texts), clips.values())
     elif options.dry_run or options.llm:
         texts = _asked(clips, options, output)
     else:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from peclip_fast.cues.landmarks import LandmarkModel
-from peclip_fast.cues.regions import COLOURS, REGIONS, region_image, region_map
 from peclip_fast.data import open_clip_source
+from peclip_fast.data.regions import COLOURS, REGIONS, region_image, region_map
 from peclip_fast.errors import InputError
 
 
