@@ -36,7 +36,7 @@ from benchmarks.record import RESULTS, interleaved, write
 from peclip_fast.data import ClipDataset, ClipRecord, DataConfig, make_loader
 from peclip_fast.data.augment import ClipTransform, apply_transform
 from peclip_fast.data.randomness import derived_generator
-from peclip_fast.demo.animate import draw_clip, one_expression
+from peclip_fast.demo.animate import draw_film, one_expression, play
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import EXPRESSIONS
 from peclip_fast.errors import InputError
@@ -71,7 +71,7 @@ def drawn(number: int, side: int) -> Frames:
     rng = np.random.default_rng(number)
     units = list(EXPRESSIONS.values())[number % len(EXPRESSIONS)]
     phases, small = one_expression(units, rng), min(side, LARGEST)
-    frames = draw_clip(Identity.numbered(number), phases, FRAMES, small, rng)
+    frames = draw_film(play(Identity.numbered(number), phases, FRAMES, rng), small, rng)
     if small == side:
         return frames
     return np.stack([np.asarray(Image.fromarray(f).resize((side, side))) for f in frames])

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from peclip_fast.config import RunConfig
-from peclip_fast.data import DatasetSplits, open_splits
-from peclip_fast.demo import prepare_demo
+from peclip_fast.data import ClipRecord, DataConfig, DatasetSplits, open_splits
+from peclip_fast.data.registry import with_cues
+from peclip_fast.demo import CUES, DESCRIPTIONS, prepare_demo
 from peclip_fast.engine.distributed import World, gather
 from peclip_fast.files import cache_folder
 
 
 def open_clips(config: RunConfig, world: World) -> DatasetSplits:
     """The clips of a configuration; the demo's are rendered first, once, by the first process."""
-    root = config.data.root
+    data = _data(config)
     if config.demo:
-        root = root or cache_folder() / config.data.dataset
+        assert data.root is not None  # _data() gave it
         if world.first:
-            prepare_demo(root, "order" if config.data.dataset == "demo-order" else "expressions")
+            prepare_demo(data.root, "order" if data.dataset == "demo-order" else "expressions")
         gather(None)
-    return open_splits(replace(config.data, root=root))
+    return open_splits(data)
+
+
+def open_files(paths: Sequence[str], config: RunConfig, inputs: Sequence[str]) -> list[ClipRecord]:
+    """Clips outside of any split, with the cues and texts that the configuration has for them.
+
+    Args:
+        paths: video files or folders of frames.
+        config: of the run.
+        inputs: what its model sees.
+    """
+    records = [ClipRecord(Path(path), label=0) for path in paths]
+    return with_cues(records, _data(config)) if set(inputs) - {"frames"} else records
+
+
+def _data(config: RunConfig) -> DataConfig:
+    """The configuration's clips, with the places of what the demo has."""
+    data = config.data
+    if not config.demo:
+        return data
+    root = data.root or cache_folder() / data.dataset
+    return replace(
+        data,
+        root=root,
+        cues=data.cues or root / CUES,
+        descriptions=data.descriptions or root / DESCRIPTIONS,
+    )

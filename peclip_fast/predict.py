@@ -10,10 +10,10 @@ from pathlib import Path
 
 from peclip_fast.cli import run_command
 from peclip_fast.config import make_parser, read_arguments, read_yaml, resolve
-from peclip_fast.data import ClipRecord
 from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.inputs import open_files
 from peclip_fast.models import from_pretrained
 
 DESCRIPTION = """Class probabilities of video files, or of folders of frames, by a run's model.
@@ -34,9 +34,9 @@ def _predict(argv: list[str]) -> None:
     run = RunFolder(Path(arguments.run))
     run.check_trained()
     config = resolve(parser, argv, [(str(run.config), read_yaml(run.config))])
-    records = [ClipRecord(Path(clip), label=0) for clip in arguments.clips]
     device = set_up(config.train, World.from_environment())
     model = from_pretrained(run.model, **asdict(config.model))
+    records = open_files(arguments.clips, config, model.inputs)
     # One batch needs no process beside this one.
     workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
     data = replace(config.data, on_bad_clip="error", num_workers=workers)

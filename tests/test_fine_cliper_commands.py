@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from tiny_runs import write_config
+from safetensors.torch import load_file
+from tiny_runs import SIZE, write_config
 
+from peclip_fast.data.cue_store import Cues, IndexRow, cue_file, write_cues, write_index
+from peclip_fast.data.descriptions import write_descriptions
 from peclip_fast.embed.__main__ import main as embed
 from peclip_fast.evaluate import main as evaluate
 from peclip_fast.explain.__main__ import main as explain
@@ -58,10 +62,79 @@ def test_info(capsys):
     assert found["method"] == "finecliper"
 
 
-@pytest.mark.parametrize("branch", ["parsing", "landmarks", "descriptions"])
-def test_branches_that_no_dataset_feeds_yet(branch, tiny_backbone, tiny_clips, tmp_path, capsys):
+BRANCHES = ("parsing", "landmarks", "descriptions")
+UNMIXED = ["--data.mix.mixup", "0", "--data.mix.fmix", "0"]
+
+
+def switched_on(*branches):
+    return [f"--model.finecliper.{branch}=true" for branch in branches]
+
+
+@pytest.fixture(scope="module")
+def extras(tiny_clips, tmp_path_factory):
+    """Options of cues and descriptions of the tiny clips, named as on another disk."""
+    folder = tmp_path_factory.mktemp("extras")
+    rng = np.random.default_rng()
+    rows, texts = [], {}
+    for clip in sorted(tiny_clips.glob("*/*/*")):
+        name = f"elsewhere/{clip.relative_to(tiny_clips).as_posix()}"
+        cues = Cues(rng.uniform(0, SIZE, (4, 468, 2)), (SIZE, SIZE))
+        write_cues(folder / cue_file(name), cues)
+        rows.append(IndexRow(name, cue_file(name), 4, 4))
+        texts[name] = "The brows rise and the jaw drops. " * int(rng.integers(1, 30))
+    write_index(folder, rows, {})
+    write_descriptions(folder / "texts.jsonl", texts)
+    return ["--data.cues", str(folder), "--data.descriptions", str(folder / "texts.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_backbone, tiny_clips, extras, tmp_path_factory):
+    """A run with all branches."""
+    folder = tmp_path_factory.mktemp("fine_cliper")
+    config = write_config(folder / "c.yaml", tiny_backbone, tiny_clips)
+    options = [*METHOD, *switched_on(*BRANCHES), *UNMIXED, *extras]
+    assert train(["--config", str(config), *options, "--output", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_all_branches_train_and_are_tested(whole_run, capsys):
+    report = json.loads((whole_run / "report.json").read_text())
+    tensors = load_file(whole_run / "model" / "model.safetensors")
+    for branch in BRANCHES:  # what adds nothing at first has learned something
+        ups = [t for n, t in tensors.items() if n.startswith(f"{branch}.") and "up.weight" in n]
+        assert ups
+        assert all(up.any() for up in ups), branch
+    assert evaluate([str(whole_run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["war"] == report["war"]
+
+
+def test_predict_takes_cues_and_words_of_known_clips(whole_run, tiny_clips, tmp_path, capsys):
+    clip = next((tiny_clips / "test" / "anger").iterdir())
+    assert predict([str(whole_run), str(clip), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert predict([str(whole_run), str(tmp_path)]) == 2
+    assert "no name here is that of a clip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("branches", "told"),
+    [
+        (["parsing"], "data.cues: expected the folder"),
+        (["landmarks"], "data.cues: expected the folder"),
+        (["descriptions"], "data.descriptions: expected the file"),
+    ],
+)
+def test_branches_want_what_they_see(branches, told, tiny_backbone, tiny_clips, tmp_path, capsys):
     config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips)
-    options = [*METHOD, f"--model.finecliper.{branch}", "true"]
-    assert train(["--config", str(config), *options, "--output", str(tmp_path / "run")]) == 2
-    assert f"model.finecliper.{branch}: clips have no {branch} yet" in capsys.readouterr().err
+    options = [*METHOD, *switched_on(*branches), "--output", str(tmp_path / "run")]
+    assert train(["--config", str(config), *options]) == 2
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_texts_cannot_be_mixed(extras, tiny_backbone, tiny_clips, tmp_path, capsys):
+    config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips)
+    options = [*METHOD, *switched_on("descriptions"), *extras, "--output", str(tmp_path / "run")]
+    assert train(["--config", str(config), *options]) == 2
+    assert "data.mix: expected mixup 0 and fmix 0" in capsys.readouterr().err

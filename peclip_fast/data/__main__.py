@@ -45,9 +45,9 @@ was found out is kept for the next time and for training."""
 
 PACK = """Copy the clips into the form that training reads fastest: JPEG frames in Matroska, one
 file a clip, with all frames, the larger ones made smaller. JPEG frames that are small enough are
-kept bit for bit. The output folder gets clips/, train.csv, test.csv, and NAME-packed.yaml, which
-train takes as --config. The same command again goes on where one was ended. The source is never
-written to."""
+kept bit for bit. The output folder gets clips/, train.csv, test.csv, the clips' cues and
+descriptions where there are any, and NAME-packed.yaml, which train takes as --config. The same
+command again goes on where one was ended. The source is never written to."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,12 +114,14 @@ def _pack(argv: list[str]) -> int:
     folder, data = Path(arguments.output), config.data
     packing = pack.Packing(arguments.side, arguments.quality)
     records = [*splits.train, *splits.test]
-    sources = [path for path in (data.root, data.train_list, data.test_list) if path]
+    places = data.root, data.train_list, data.test_list, data.cues, data.descriptions
+    sources = [path for path in places if path]
     pack.check_apart(folder, records, sources)
     check_writable(folder)
     skip = data.on_bad_clip == "skip"
     done = pack.pack(records, folder, packing, _processes(config), arguments.timeout, skip)
     lists = pack.write_lists(folder, splits, done)
+    cues, descriptions = pack.copy_cues(folder, records, done)
     data = replace(
         data,
         dataset="csv",
@@ -128,6 +130,8 @@ def _pack(argv: list[str]) -> int:
         classes=list(splits.classes),
         train_list=lists.get("train"),
         test_list=lists.get("test"),
+        cues=cues,
+        descriptions=descriptions,
     )
     packed = folder / f"{Path(arguments.config).stem}-packed.yaml"
     write_text(packed, replace(config, data=data).to_yaml())

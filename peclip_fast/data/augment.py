@@ -134,6 +134,22 @@ def apply_transform(
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def add_noise(images: torch.Tensor, noise: float, generator: torch.Generator) -> torch.Tensor:
+    """White Gaussian noise on every value of uint8 images (T, 3, H, W), clipped as a camera does.
+
+    Args:
+        images: with the colours innermost in memory, as the result.
+        noise: standard deviation, in units of the whole range; 0 returns the images.
+        generator: source of the noise.
+    """
+    if not noise:
+        return images
+    pixels = images.permute(0, 2, 3, 1).float()
+    grain = torch.randn(pixels.shape, generator=generator)
+    noisy = pixels.add_(grain, alpha=255 * noise).round_().clamp_(0, 255)
+    return noisy.to(torch.uint8).permute(0, 3, 1, 2)
+
+
 def _rotated_crop(frames: NDArray[np.uint8], transform: ClipTransform) -> NDArray[np.uint8]:
     """The crop of the rotated frames; only the pixels of the crop are gathered (nearest)."""
     count, height, width, _ = frames.shape
@@ -156,3 +172,57 @@ def _brightened(images: torch.Tensor, factor: float) -> torch.Tensor:
     # bytearray.translate is a plain table look-up in C over the whole clip.
     data = bytearray(pixels.numpy()).translate(table)
     return torch.frombuffer(data, dtype=torch.uint8).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+def move_points(
+    points: NDArray[np.float64], transform: ClipTransform, height: int, width: int, image_size: int
+) -> NDArray[np.float64]:
+    """Where points of a frame come to lie in what ``apply_transform`` makes of it.
+
+    Args:
+        points: (..., 2), x and y in pixels, the frame's upper left corner being 0, 0.
+        transform: drawn for frames of this height and width.
+        height: of the frame.
+        width: of the frame.
+        image_size: side of the result.
+    """
+    centre = np.array([width / 2, height / 2])
+    turned = (points - centre) @ _turn(transform) + centre
+    corner = np.array([transform.left, transform.top])
+    moved: NDArray[np.float64] = (turned - corner) * (
+        image_size / np.array([transform.width, transform.height])
+    )
+    if transform.flip:
+        moved[..., 0] = image_size - moved[..., 0]
+    return moved
+
+
+def move_maps(
+    maps: NDArray[np.uint8], transform: ClipTransform, height: int, width: int, image_size: int
+) -> NDArray[np.uint8]:
+    """What ``apply_transform`` does to frames, for maps of them: the nearest value, 0 outside.
+
+    Args:
+        maps: uint8 (T, h, w), of any size.
+        transform: drawn for frames of this height and width.
+        height: of the frames.
+        width: of the frames.
+        image_size: side of the result, (T, image_size, image_size).
+    """
+    places = np.arange(image_size) + 0.5
+    x, y = np.meshgrid(places[::-1] if transform.flip else places, places)
+    cropped = np.stack([x, y], -1) * (np.array([transform.width, transform.height]) / image_size)
+    centre = np.array([width / 2, height / 2])
+    turned = cropped + np.array([transform.left, transform.top]) - centre
+    frame = turned @ _turn(transform).T + centre
+    grid = np.array([maps.shape[2] / width, maps.shape[1] / height])
+    column, row = np.floor(frame * grid).astype(np.int64).transpose(2, 0, 1)
+    inside = (column >= 0) & (column < maps.shape[2]) & (row >= 0) & (row < maps.shape[1])
+    moved = maps[:, np.where(inside, row, 0), np.where(inside, column, 0)]
+    return np.where(inside, moved, np.uint8(0))
+
+
+def _turn(transform: ClipTransform) -> NDArray[np.float64]:
+    """The matrix by which (x, y) @ it goes from the frame, about its centre, to the turned one."""
+    sine, cosine = math.sin(math.radians(transform.angle)), math.cos(math.radians(transform.angle))
+    return np.array([[cosine, -sine], [sine, cosine]])

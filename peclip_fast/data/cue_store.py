@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ INDEX, FACTS = "cues.csv", "cues.json"
 HEADINGS = ["clip", "file", "frames", "faces"]
 # Steps of the longer side in which points are kept, so that two bytes reach twice around it.
 _STEPS = 8192
+_NO_FACE = np.iinfo(np.int16).min
 _SUFFIX = ".npz"
 
 
@@ -41,6 +42,11 @@ class Cues(NamedTuple):
     size: tuple[int, int]
     regions: NDArray[np.uint8] | None = None
 
+    def taken(self, frames: slice | Sequence[int]) -> Cues:
+        """Those of some frames."""
+        regions = None if self.regions is None else self.regions[frames]
+        return Cues(self.points[frames], self.size, regions)
+
 
 class IndexRow(NamedTuple):
     """A clip in the index: its name, its file in the folder, its frames, and those with a face."""
@@ -58,9 +64,9 @@ def cue_file(clip: str) -> str:
 
 def write_cues(path: Path, cues: Cues) -> None:
     """All frames of a clip; points are rounded to 1/8192 of the longer side."""
-    points = np.nan_to_num(cues.points * (_STEPS / max(cues.size)), nan=np.iinfo(np.int16).min)
-    kept = np.clip(np.rint(points), -(2**15), 2**15 - 1).astype(np.int16)
-    arrays = {"points": kept, "size": np.array(cues.size, np.int32)}
+    steps = np.rint(cues.points * (_STEPS / max(cues.size))).clip(_NO_FACE + 1, -_NO_FACE - 1)
+    kept = np.where(np.isnan(steps), _NO_FACE, steps).astype(np.int16)
+    arrays: dict[str, NDArray[Any]] = {"points": kept, "size": np.array(cues.size, np.int32)}
     if cues.regions is not None:
         arrays["regions"] = cues.regions
     data = io.BytesIO()
@@ -88,10 +94,9 @@ def read_cues(path: Path, frames: Sequence[int]) -> Cues:
             f"{path}: cues of {len(points)} frames, but the clip has frame {max(frames)}; expected "
             "them to be made from this clip"
         )
-    chosen = points[list(frames)].astype(np.float64)
-    chosen[chosen == np.iinfo(np.int16).min] = np.nan
     size = int(height), int(width)
-    return Cues(chosen * (max(size) / _STEPS), size, None if regions is None else regions[frames])
+    places = np.where(points == _NO_FACE, np.nan, points * (max(size) / _STEPS))
+    return Cues(places, size, regions).taken(frames)
 
 
 def write_index(folder: Path, rows: Iterable[IndexRow], facts: Mapping[str, object]) -> None:
@@ -128,3 +133,23 @@ def read_index(folder: Path, records: Iterable[ClipRecord]) -> dict[str, Path]:
         for name, (_, _, file) in zip(names, rows, strict=True)
         if name is not None
     }
+
+
+def copy_store(files: Mapping[str, Path], folder: Path) -> None:
+    """Files with cues, of one folder, copied to another under other clips' names.
+
+    Args:
+        files: the clip's name there -> its file here, of which there is at least one.
+        folder: where they go; what is there already under a name is written anew.
+    """
+    source = next(above for above in next(iter(files.values())).parents if (above / INDEX).exists())
+    rows = []
+    for clip, file in files.items():
+        target = folder / cue_file(clip)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = file.read_bytes()
+        write_bytes(target, data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            seen = (arrays["points"] != _NO_FACE).all((1, 2))
+        rows.append(IndexRow(clip, cue_file(clip), len(seen), int(seen.sum())))
+    write_index(folder, rows, json.loads((source / FACTS).read_text(encoding="utf-8")))

@@ -14,19 +14,30 @@ from peclip_fast.errors import InputError
 VERIFIED: frozenset[str] = frozenset()
 
 
-def choose_decoder(name: str, device: torch.device) -> Literal["pyav", "dali"]:
+def choose_decoder(
+    name: str, device: torch.device, frames_alone: bool = True
+) -> Literal["pyav", "dali"]:
     """The decoder for clips of a model on this device.
 
     Args:
         name: ``pyav``, ``dali``, or ``auto``, which alone may choose.
         device: of the model.
+        frames_alone: whether clips are their frames alone, without noise, cues or descriptions,
+            which DALI's loader doesn't give.
 
     Raises:
-        InputError: DALI was asked for and is not there; says how to get it.
+        InputError: DALI was asked for and is not there, with how to get it; or it gives less than
+            the model sees.
     """
     if name == "auto":
-        name = "dali" if device.type in VERIFIED and dali_missing() is None else "pyav"
+        able = frames_alone and device.type in VERIFIED and dali_missing() is None
+        name = "dali" if able else "pyav"
     if name == "dali":
+        if not frames_alone:
+            raise InputError(
+                "data.decoder=dali: gives frames alone; expected pyav for data.noise, data.cues or "
+                "data.descriptions"
+            )
         if reason := dali_missing():
             raise InputError(f"data.decoder=dali: {reason}")
         return "dali"

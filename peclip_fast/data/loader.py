@@ -75,7 +75,7 @@ def make_loader(
 
     Raises:
         InputError: the dataset is empty, or has fewer training clips than there are processes; or
-            the decoder that the configuration names is not installed.
+            the decoder that the configuration names can't be used.
     """
     needed = world_size if dataset.train else 1
     if len(dataset) < needed:
@@ -87,7 +87,7 @@ def make_loader(
     sampler = ClipBatchSampler(
         len(dataset), batch_size, dataset.train, dataset.seed, rank, world_size
     )
-    if choose_decoder(dataset.config.decoder, device) == "dali":
+    if choose_decoder(dataset.config.decoder, device, dataset.frames_alone) == "dali":
         from peclip_fast.data.dali_loader import DaliLoader
 
         return DaliLoader(dataset, sampler, device, max(1, workers))

@@ -26,6 +26,8 @@ from PIL import Image
 
 from peclip_fast.data.clip_index import Index, clip_stamp
 from peclip_fast.data.clip_source import locate_record, open_clip_source, open_record
+from peclip_fast.data.cue_store import copy_store
+from peclip_fast.data.descriptions import write_descriptions
 from peclip_fast.data.frame_folder import FolderIndex
 from peclip_fast.data.jpeg import decode_plain_jpeg, encode_jpeg, is_plain_jpeg
 from peclip_fast.data.packed_file import packed_file, packed_jpegs, read_note
@@ -171,6 +173,29 @@ def write_lists(
             lists[split] = folder / f"{split}.csv"
             write_text(lists[split], text.getvalue())
     return lists
+
+
+def copy_cues(
+    folder: Path, records: Sequence[ClipRecord], done: Mapping[Path, Packed | InputError]
+) -> tuple[Path | None, Path | None]:
+    """The clips' cues and descriptions under their packed names, as their frames are the same.
+
+    Returns:
+        ``data.cues`` and ``data.descriptions`` of the packed clips.
+    """
+    clips = {
+        target.relative_to(folder).as_posix(): record
+        for target, record in zip(targets(records, folder), records, strict=True)
+        if isinstance(done[target], Packed)
+    }
+    files = {clip: record.cues for clip, record in clips.items() if record.cues}
+    texts = {clip: record.description for clip, record in clips.items() if record.description}
+    cues, descriptions = folder / "cues", folder / "descriptions.jsonl"
+    if files:
+        copy_store(files, cues)
+    if texts:
+        write_descriptions(descriptions, texts)
+    return cues if files else None, descriptions if texts else None
 
 
 def as_table(done: Mapping[Path, Packed | InputError]) -> str:

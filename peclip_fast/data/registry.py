@@ -10,7 +10,7 @@ from peclip_fast.data.clip_names import clip_name
 from peclip_fast.data.config import DataConfig
 from peclip_fast.data.cue_store import read_index
 from peclip_fast.data.descriptions import read_descriptions
-from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
 
@@ -62,17 +62,23 @@ def open_splits(config: DataConfig) -> DatasetSplits:
         raise InputError(f"data.root: no {config.dataset} clips found in {config.root}")
     if config.shots is not None:
         splits = draw_shots(splits, config.shots, config.shots_seed)
-    return _with_cues(splits, config)
+    records = with_cues([*splits.train, *splits.test], config)
+    train = len(splits.train)
+    return replace(splits, train=records[:train], test=records[train:])
 
 
-def _with_cues(splits: DatasetSplits, config: DataConfig) -> DatasetSplits:
-    records = [*splits.train, *splits.test]
+def with_cues(records: list[ClipRecord], config: DataConfig) -> list[ClipRecord]:
+    """The same clips, with what ``data.cues`` and ``data.descriptions`` have for them.
+
+    Raises:
+        InputError: a file is missing or broken, or is of other clips altogether.
+    """
     cues = read_index(config.cues, records) if config.cues else {}
     texts = read_descriptions(config.descriptions, records) if config.descriptions else {}
     if not cues and not texts:
-        return splits
-    train, test = (
-        [replace(r, cues=cues.get(clip_name(r)), description=texts.get(clip_name(r))) for r in part]
-        for part in (splits.train, splits.test)
-    )
-    return replace(splits, train=train, test=test)
+        return records
+    names = map(clip_name, records)
+    return [
+        replace(record, cues=cues.get(name), description=texts.get(name))
+        for record, name in zip(records, names, strict=True)
+    ]

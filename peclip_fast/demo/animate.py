@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.demo.draw import Light, View, draw_face
-from peclip_fast.demo.face import shape_face
+from peclip_fast.data.cue_store import Cues
+from peclip_fast.demo.draw import Light, View, draw_face, draw_regions, landmarks_in_pixels
+from peclip_fast.demo.face import FaceShape, shape_face
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS
 
@@ -65,10 +67,16 @@ def two_expressions(
     return [phase(first, onset), phase(second, 0.5 + onset)]
 
 
-def draw_clip(
-    who: Identity, phases: Sequence[Phase], frames: int, size: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """The frames (frames, size, size, 3), uint8 RGB, of one face that shows the phases.
+class Film(NamedTuple):
+    """A face in motion before it is drawn: what it looks like and how it is seen in each frame."""
+
+    who: Identity
+    light: Light
+    frames: list[tuple[FaceShape, View]]
+
+
+def play(who: Identity, phases: Sequence[Phase], frames: int, rng: np.random.Generator) -> Film:
+    """A face that shows the phases in so many frames.
 
     Strength of each action unit, head pose and its drift, light, camera and blinks are drawn from
     ``rng``, once per clip.
@@ -92,13 +100,30 @@ def draw_clip(
         exposure=rng.uniform(0.85, 1.15),
         warmth=rng.uniform(-0.06, 0.06),
     )
-    pictures = []
+    played = []
     for t in range(frames):
         units = {unit: level[t] for unit, level in levels.items()}
         shape = shape_face(who, units, blink[t], (gaze[0][t], gaze[1][t]))
         view = View(yaw[t], pitch[t], roll[t], zoom, (shift[0], shift[1]))
-        pictures.append(draw_face(shape, who, view, light, size, CAMERA_NOISE, rng))
-    return np.stack(pictures)
+        played.append((shape, view))
+    return Film(who, light, played)
+
+
+def draw_film(film: Film, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Its frames (frames, size, size, 3), uint8 RGB; ``rng`` gives the camera's noise."""
+    return np.stack(
+        [
+            draw_face(shape, film.who, view, film.light, size, CAMERA_NOISE, rng)
+            for shape, view in film.frames
+        ]
+    )
+
+
+def true_cues(film: Film, size: int) -> Cues:
+    """Its landmarks and regions, known and not estimated."""
+    points = [landmarks_in_pixels(shape, view, size) for shape, view in film.frames]
+    regions = [draw_regions(shape, view, size) for shape, view in film.frames]
+    return Cues(np.stack(points), (size, size), np.stack(regions))
 
 
 def _drift(

@@ -23,18 +23,6 @@ Array = NDArray[np.float64]
 Curve = tuple[Any, Any, Any]
 """x, y and z of the points of a curve; z counts from the skin and may be one number for all."""
 
-REGIONS: tuple[str, ...] = (
-    "background",
-    "hair",
-    "face",
-    "brows",
-    "eyes",
-    "nose",
-    "lips",
-    "mouth",
-)
-"""Names of the values in a region map; ``mouth`` is the opening between the lips."""
-
 # Action units below this intensity leave no crease.
 FAINT = 0.04
 SIDES = (-1, 1)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -18,22 +19,32 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from peclip_fast.data.cue_store import IndexRow, cue_file, write_cues, write_index
+from peclip_fast.data.descriptions import write_descriptions
 from peclip_fast.data.processes import leave_inherited
-from peclip_fast.demo.animate import draw_clip, one_expression, two_expressions
+from peclip_fast.demo.animate import (
+    Film,
+    draw_film,
+    one_expression,
+    play,
+    true_cues,
+    two_expressions,
+)
 from peclip_fast.demo.identity import Identity
-from peclip_fast.demo.units import EXPRESSIONS, ORDER_PAIRS
+from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
 
 Variant = Literal["expressions", "order"]
 
-VERSION = 2  # raise it when the clips change: a folder of another version is drawn anew
-MARKER = "demo.json"
+VERSION = 3  # raise it when the clips change: a folder of another version is drawn anew
+MARKER, CUES, DESCRIPTIONS = "demo.json", "cues", "descriptions.jsonl"
 SIZE = 96  # height and width of a frame, in pixels
 RATE = 12  # frames per second
 # Numbers of identities. The small CLIP was trained on those from 10,000 on.
 IDENTITIES = {"train": range(0, 36), "test": range(1000, 1016)}
 # The published test sampling of 8 or 16 frames takes mirrored frames of a clip of this length.
 ORDER_FRAMES = 40
+SEEN = 0.85  # probability that an action unit comes into a clip's description
 # Name in FFmpeg, pixel format and options of each kind of file, used in turn.
 CODECS = {
     ".mp4": ("libx264", "yuv420p", {"qp": "22", "preset": "veryfast"}),
@@ -97,19 +108,37 @@ def _plan(variant: Variant) -> Iterator[Clip]:
                 )
 
 
-def frames_of(clip: Clip) -> NDArray[np.uint8]:
-    """The frames (T, H, W, 3), uint8 RGB, of a clip's first path."""
+def film_of(clip: Clip) -> tuple[Film, NDArray[np.uint8]]:
+    """What a clip's first path shows, and its frames (T, H, W, 3), uint8 RGB."""
     rng = np.random.default_rng([0xC11F, clip.seed, len(clip.expressions)])
     units = [EXPRESSIONS[name] for name in clip.expressions]
     if len(units) == 1:
         phases, length = one_expression(units[0], rng), int(rng.integers(20, 37))
     else:
         phases, length = two_expressions(units[0], units[1], rng), ORDER_FRAMES
-    return draw_clip(Identity.numbered(clip.identity), phases, length, SIZE, rng)
+    film = play(Identity.numbered(clip.identity), phases, length, rng)
+    return film, draw_film(film, SIZE, rng)
+
+
+def description(clip: Clip, path: str) -> str:
+    """The action units that one of a clip's paths shows, as one who looks on might list them.
+
+    Some are overlooked, and those of an expression come in any order.
+    """
+    backwards = path != clip.paths[0]
+    rng = np.random.default_rng([0xDE5C, clip.seed, len(clip.expressions), backwards])
+    seen = []
+    for name in clip.expressions[:: -1 if backwards else 1]:
+        words = [ACTION_UNITS[unit] for unit in EXPRESSIONS[name]] or list(NEUTRAL_WORDS)
+        kept = [word for word in words if rng.random() < SEEN] or words[:1]
+        seen.append(", ".join(rng.permutation(kept)))
+    return ", then ".join(seen) + "."
 
 
 def prepare_demo(root: Path, variant: Variant) -> None:
     """Draw the demo's clips into ``root`` unless they are there: ``<split>/<class>/<clip>``.
+
+    Beside them come their true cues and descriptions.
 
     They are drawn beside and get the name when all are there, so a kill leaves nothing half.
 
@@ -136,8 +165,10 @@ def prepare_demo(root: Path, variant: Variant) -> None:
         workers = len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("fork")  # a new interpreter would import torch first
         with ProcessPoolExecutor(workers, context, _start_worker) as pool:
-            for _ in pool.map(_draw, [side] * len(clips), clips, chunksize=4):
-                pass
+            rows = [*chain(*pool.map(_draw, [side] * len(clips), clips, chunksize=4))]
+        write_index(side / CUES, rows, {"landmarks": "true", "parsing": "true"})
+        texts = {path: description(clip, path) for clip in clips for path in clip.paths}
+        write_descriptions(side / DESCRIPTIONS, texts)
         (side / MARKER).write_text(json.dumps(marker))
         if found is not None:
             shutil.rmtree(root)
@@ -150,11 +181,17 @@ def prepare_demo(root: Path, variant: Variant) -> None:
         shutil.rmtree(side, ignore_errors=True)
 
 
-def _draw(root: Path, clip: Clip) -> None:
-    frames = frames_of(clip)
+def _draw(root: Path, clip: Clip) -> list[IndexRow]:
+    film, frames = film_of(clip)
+    cues = true_cues(film, SIZE)
     paired = len(clip.paths) == 2
-    for path, pictures in zip(clip.paths, (frames, frames[::-1]), strict=False):
-        write_video(root / path, pictures, key_frames_only=paired)
+    rows = []
+    for path, way in zip(clip.paths, (slice(None), slice(None, None, -1)), strict=False):
+        write_video(root / path, frames[way], key_frames_only=paired)
+        file = cue_file(path)
+        write_cues(root / CUES / file, cues.taken(way))
+        rows.append(IndexRow(path, file, len(frames), len(frames)))
+    return rows
 
 
 def _start_worker() -> None:

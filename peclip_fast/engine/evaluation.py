@@ -59,7 +59,14 @@ def predict(
     Raises:
         InputError: a clip can't be read, or none can be where bad ones are skipped.
     """
-    dataset = ClipDataset(records, config.data, model.image_size, train=False)
+    dataset = ClipDataset(
+        records,
+        config.data,
+        model.image_size,
+        train=False,
+        inputs=model.inputs,
+        tokenize=model.tokenize,
+    )
     loader = make_loader(
         dataset,
         min(config.train.eval_batch_size, len(records)),

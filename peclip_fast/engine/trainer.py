@@ -70,7 +70,15 @@ def train(
     """
     options = config.train
     loader = make_loader(
-        ClipDataset(splits.train, config.data, model.image_size, train=True, seed=options.seed),
+        ClipDataset(
+            splits.train,
+            config.data,
+            model.image_size,
+            train=True,
+            seed=options.seed,
+            inputs=model.inputs,
+            tokenize=model.tokenize,
+        ),
         world.share(options.batch_size),
         rank=world.rank,
         world_size=world.size,

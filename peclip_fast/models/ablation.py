@@ -43,7 +43,7 @@ def with_parts(model: PEClip, kept: Collection[str]) -> PEClip:
     )
     with torch.random.fork_rng(devices=[]):  # the first values are drawn, and then replaced
         other = PEClip(
-            config, model.classes, model.backbone, model.unnamed_backbone, model.tokenizer
+            config, model.classes, model.backbone, model.unnamed_backbone, model.tokenize.tokenizer
         )
     state = {n: t for n, t in model.trained_state().items() if n.partition(".")[0] in kept}
     other.load_trained_state(state, "the model's own parts")

@@ -18,7 +18,7 @@ from peclip_fast.files import write_text
 from peclip_fast.models.backbone import fingerprint, save_backbone
 from peclip_fast.models.config import ModelConfig
 from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
-from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
+from peclip_fast.models.tokenizer import TextTokenizer, Tokenize, text_tokenizer
 from peclip_fast.models.towers import TextTower, vision_tower
 
 LOGIT_SCALE = 100.0  # the published head: 100 times the cosine
@@ -50,6 +50,7 @@ class AdaptedClip(nn.Module):
     Attributes:
         title: the method's name.
         inputs: the entries of a batch that forward() takes.
+        tokenize: texts to what the text encoder reads.
         class_tokens: of the class texts, as the method orders them.
     """
 
@@ -70,12 +71,13 @@ class AdaptedClip(nn.Module):
         super().__init__()
         self.config = config
         self.unnamed_backbone = unnamed_backbone
-        self.tokenizer = text_tokenizer(config.backbone) if tokenizer is None else tokenizer
         self.classes = tuple(classes)
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone_fingerprint = fingerprint(backbone)
         self._vision = vision_tower(backbone, config.backbone)
         self._text = TextTower(backbone, config.backbone)
+        tokenizer = text_tokenizer(config.backbone) if tokenizer is None else tokenizer
+        self.tokenize = Tokenize(tokenizer, self._text.context_length, self._text.whole)
         # On the model's device, as a CUDA graph can't copy them there; rounded where they are used.
         for name, values in (("pixel_mean", self._vision.mean), ("pixel_std", self._vision.std)):
             exact = torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
@@ -136,22 +138,6 @@ class AdaptedClip(nn.Module):
         return self
 
     # The frozen encoders -----------------------------------------------------------------------
-
-    def tokenize(self, texts: Sequence[str], context: int = 0) -> Tensor:
-        """Texts as tokens (C, n): n is the longest's where what follows a text is not read.
-
-        Where it is, n leaves room for the ``context`` tokens and nothing else.
-        """
-        ids = [self.tokenizer.encode(text) for text in texts]
-        room = self._text.context_length - context
-        for text, row in zip(texts, ids, strict=True):
-            if len(row) > room:
-                raise InputError(
-                    f"class text {text!r}: {len(row)} tokens, expected at most {room} beside "
-                    f"{context} context tokens"
-                )
-        length = room if self._text.whole else max(len(row) for row in ids)
-        return torch.tensor([row + [self.tokenizer.pad] * (length - len(row)) for row in ids])
 
     def read(self, tokens: Tensor, sites: Sites, context: Sequence[Tensor] = ()) -> Tensor:
         """tokens (C, n), each layer's learned context (N, Dt) -> features (C, E), of length 1."""

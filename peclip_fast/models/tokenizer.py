@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import open_clip
+import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from peclip_fast.errors import InputError
@@ -53,6 +56,50 @@ class HuggingFaceTokenizer:
         while row[-2:] == [self.pad, self.pad]:
             row.pop()
         return row
+
+
+@dataclass(frozen=True)
+class Tokenize:
+    """Turns texts into what a text encoder reads; small, so that it can go to other processes.
+
+    Args:
+        tokenizer: of the backbone.
+        positions: that the encoder has.
+        whole: whether it reads what follows a text too.
+    """
+
+    tokenizer: TextTokenizer
+    positions: int
+    whole: bool
+
+    def __call__(
+        self, texts: Sequence[str], context: int = 0, *, cut: bool = False
+    ) -> torch.Tensor:
+        """Texts as tokens int64 (C, n): n is the longest's where what follows a text is not read.
+
+        Where it is, n leaves room for the ``context`` tokens and nothing else.
+
+        Args:
+            texts: C of them.
+            context: learned tokens that stand between.
+            cut: a text that is too long loses its end.
+
+        Raises:
+            InputError: it is too long and isn't to be cut.
+        """
+        rows = [self.tokenizer.encode(text) for text in texts]
+        room = self.positions - context
+        for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
+            if len(row) > room and not cut:
+                raise InputError(
+                    f"class text {text!r}: {len(row)} tokens, expected at most {room} beside "
+                    f"{context} context tokens"
+                )
+            if len(row) > room:
+                rows[i] = [*row[: room - 1], row[-1]]  # what closes a text stays
+        length = room if self.whole else max(len(row) for row in rows)
+        pad = self.tokenizer.pad
+        return torch.tensor([row + [pad] * (length - len(row)) for row in rows])
 
 
 @functools.cache

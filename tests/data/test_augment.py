@@ -10,9 +10,12 @@ from PIL import Image
 from peclip_fast.data import AugmentConfig
 from peclip_fast.data.augment import (
     ClipTransform,
+    add_noise,
     apply_transform,
     centre_transform,
     draw_transform,
+    move_maps,
+    move_points,
 )
 
 
@@ -156,3 +159,50 @@ def test_rotation_then_crop_is_the_crop_of_the_rotation() -> None:
     whole = apply_transform(frames[:, :, :64], dataclasses.replace(WHOLE, angle=9.0), 64)
     part = ClipTransform(9.0, 10, 20, 30, 30)
     assert torch.equal(apply_transform(frames[:, :, :64], part, 30), whole[:, :, 10:40, 20:50])
+
+
+def test_points_and_maps_go_where_the_frame_goes() -> None:
+    """A bright square is where its middle is said to be, and where its map is."""
+    rng = np.random.default_rng()
+    height, width, size = 120, 160, 64
+    seen = 0
+    for transform in draws(EVERYTHING, 60, (height, width)):
+        x, y = int(rng.integers(20, width - 20)), int(rng.integers(20, height - 20))
+        square = np.zeros((1, height, width), np.uint8)
+        square[:, y - 8 : y + 8, x - 8 : x + 8] = 1
+        plain = dataclasses.replace(transform, brightness=1, contrast=1, saturation=1)
+        frame = apply_transform(np.stack([square * 255] * 3, -1), plain, size)[0, 0].numpy()
+        moved_map = move_maps(square, transform, height, width, size)[0]
+        assert (moved_map != (frame > 127)).mean() < 0.03
+        (place,) = move_points(np.array([[x, y]], np.float64), transform, height, width, size)
+        if not (frame[[0, -1]].any() or frame[:, [0, -1]].any()) and frame.any():  # all of it
+            rows, columns = np.nonzero(frame > 127)
+            assert place == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5), abs=1)
+            seen += 1
+    assert seen > 10
+
+
+def test_maps_of_another_size_cover_the_same_frame() -> None:
+    """A map of half the frame's size is the frame's left half, whatever is done."""
+    maps = np.zeros((2, 30, 40), np.uint8)
+    maps[:, :, :20] = 3
+    whole = np.repeat(np.repeat(maps, 2, 1), 2, 2)
+    for transform in draws(EVERYTHING, 20, (60, 80)):
+        moved = move_maps(maps, transform, 60, 80, 33)
+        assert moved.shape == (2, 33, 33)
+        assert np.array_equal(moved, move_maps(whole, transform, 60, 80, 33))
+
+
+def test_noise_has_the_asked_for_strength_and_the_generators_grain() -> None:
+    images = torch.full((3, 3, 40, 40), 128, dtype=torch.uint8).contiguous(
+        memory_format=torch.channels_last
+    )
+    noisy, again, other = (
+        add_noise(images, 0.1, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
+    )
+    assert torch.equal(noisy, again)
+    assert not torch.equal(noisy, other)
+    assert noisy.is_contiguous(memory_format=torch.channels_last)
+    assert noisy.float().mean() == pytest.approx(128, abs=2)
+    assert noisy.float().std() == pytest.approx(25.5, rel=0.05)
+    assert add_noise(images, 0.0, torch.Generator()) is images

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from peclip_fast.data import BadClip, ClipDataset, ClipRecord, DataConfig
+from peclip_fast.data import BadClip, ClipDataset, ClipRecord, DataConfig, make_loader, open_record
 from peclip_fast.data.config import AugmentConfig
+from peclip_fast.data.cue_images import cue_images
+from peclip_fast.data.cue_store import Cues, read_cues, write_cues
+from peclip_fast.data.randomness import derived_generator
 from peclip_fast.errors import InputError
 
 Writer = Callable[..., Path]
@@ -93,3 +97,88 @@ def test_bad_clips(tmp_path: Path, records: list[ClipRecord]) -> None:
     assert empty["frames"].shape == (0, 16, 3, 16, 16)
     assert empty["label"].shape == empty["index"].shape == (0,)
     assert empty["label"].dtype == torch.int64
+
+
+def words(texts: Sequence[str], *, cut: bool) -> torch.Tensor:
+    """Stands for a model's tokenizer: the lengths of the words."""
+    assert cut
+    rows = [[len(word) for word in text.split()] for text in texts]
+    longest = max(map(len, rows))
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+
+@pytest.fixture
+def seen(tmp_path: Path, frames_at: Writer) -> list[ClipRecord]:
+    """Clips whose landmarks move to the right by a pixel a frame, and what is said of them."""
+    made = []
+    for name, text in (("a", "brows rise"), ("b", "the jaw drops slowly")):
+        start = np.random.default_rng().uniform(10, 20, (68, 2))
+        points = start + np.arange(20)[:, None, None] * (1, 0)
+        regions = np.full((20, 4, 4), 2, np.uint8)
+        write_cues(tmp_path / f"{name}.npz", Cues(points, (48, 64), regions))
+        clip = frames_at(tmp_path / name, 20)
+        made.append(ClipRecord(clip, 0, cues=tmp_path / f"{name}.npz", description=text))
+    return made
+
+
+ALL = ("frames", "parsing", "landmarks", "descriptions")
+
+
+def test_what_the_model_sees_comes_along(seen: list[ClipRecord]) -> None:
+    dataset = ClipDataset(seen, DataConfig(), 32, False, inputs=ALL, tokenize=words)
+    batch = dataset.collate([dataset[0], dataset[1]])
+    for name in ALL[:3]:
+        assert batch[name].shape == (2, 16, 3, 32, 32)
+        assert batch[name].dtype == torch.uint8
+    assert batch["descriptions"].tolist() == [[5, 4, 0, 0], [3, 3, 5, 6]]
+    assert len(batch["landmarks"][0].unique(dim=0)) > 8  # they move
+    alone = ClipDataset(seen, DataConfig(), 32, False)
+    assert torch.equal(alone.load(0)["frames"], dataset.load(0)["frames"])
+    assert set(alone.load(0)) == {"frames", "label", "index"}
+
+
+def test_cues_are_of_the_frames_that_were_taken(seen: list[ClipRecord]) -> None:
+    """With the same crop: landmarks of frame k lie k pixels to the right of the first's."""
+    still = AugmentConfig(brightness=0, hflip=0)
+    config = DataConfig(frames=4, augment=still)
+    dataset = ClipDataset(seen, config, 64, True, seed=3, inputs=ALL[:3])
+    item = dataset.load(0, epoch=2)
+    generator = derived_generator(3, 2, 0)
+    taken = dataset.draw_frames(20, generator)
+    height, width = open_record(seen[0]).read([0]).shape[1:3]
+    transform = dataset.draw_transform(height, width, generator)
+    cues = read_cues(seen[0].cues, taken)
+    for name in ("parsing", "landmarks"):
+        expected = cue_images(name, cues, (height, width), transform, 64)
+        assert torch.equal(item[name], expected)
+
+
+def test_clips_without_cues_or_words_are_bad_ones(seen: list[ClipRecord]) -> None:
+    bare = [ClipRecord(seen[0].path, 0)]
+    for inputs, told in ((ALL[:2], "data.cues has no cues"), (ALL[3:], "data.descriptions has no")):
+        found = ClipDataset(bare, DataConfig(), 32, False, inputs=inputs, tokenize=words)[0]
+        assert isinstance(found, BadClip)
+        assert told in found.reason
+    short = seen[0].cues
+    write_cues(short, read_cues(short, range(10)))
+    found = ClipDataset(seen, DataConfig(), 32, False, inputs=ALL[:2])[0]
+    assert isinstance(found, BadClip)
+    assert "cues of 10 frames" in found.reason
+
+
+def test_noise_is_the_same_whenever_a_clip_is_tested(seen: list[ClipRecord]) -> None:
+    plain, noisy = (ClipDataset(seen, DataConfig(noise=n), 32, False, seed=1) for n in (0, 0.2))
+    first, second, other = noisy.load(0)["frames"], noisy.load(0)["frames"], noisy.load(1)["frames"]
+    assert torch.equal(first, second)
+    grain = first.float() - plain.load(0)["frames"].float()
+    assert 20 < grain.std() < 52
+    assert not torch.equal(grain, other.float() - plain.load(1)["frames"].float())
+    training = ClipDataset(seen, DataConfig(noise=0.2), 32, True, seed=1)
+    assert not torch.equal(training.load(0, 0)["frames"], training.load(0, 1)["frames"])
+
+
+def test_dali_gives_frames_alone(seen: list[ClipRecord]) -> None:
+    for config, inputs in ((DataConfig(noise=0.1), ALL[:1]), (DataConfig(), ALL[:2])):
+        dataset = ClipDataset(seen, replace(config, decoder="dali"), 32, False, inputs=inputs)
+        with pytest.raises(InputError, match=r"data\.decoder=dali: gives frames alone"):
+            make_loader(dataset, 2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from peclip_fast.data.regions import REGIONS
 from peclip_fast.demo.draw import View, draw_face, draw_regions, landmarks_in_pixels
-from peclip_fast.demo.face import REGIONS, shape_face
+from peclip_fast.demo.face import shape_face
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS
 

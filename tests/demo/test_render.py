@@ -14,9 +14,11 @@ import yaml
 from peclip_fast import InputError
 from peclip_fast.config import config_path
 from peclip_fast.data import DataConfig, open_clip_source, open_splits, sample_indices
-from peclip_fast.demo import ORDER_TEXTS, prepare_demo, render
+from peclip_fast.data.cue_store import read_cues
+from peclip_fast.data.regions import REGIONS
+from peclip_fast.demo import CUES, DESCRIPTIONS, ORDER_TEXTS, prepare_demo, render
 from peclip_fast.demo.train_backbone import FIRST_IDENTITY
-from peclip_fast.demo.units import EXPRESSIONS
+from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS
 
 
 @pytest.fixture
@@ -48,13 +50,42 @@ def test_the_reader_finds_what_was_drawn(few, tmp_path, capsys, variant):
             source.close()
 
 
+@pytest.mark.parametrize("variant", ["expressions", "order"])
+def test_every_clip_comes_with_its_true_cues_and_a_description(few, tmp_path, variant):
+    root = tmp_path / "demo"
+    prepare_demo(root, variant)
+    name = "demo" if variant == "expressions" else "demo-order"
+    config = DataConfig(name, root, cues=root / CUES, descriptions=root / DESCRIPTIONS)
+    splits = open_splits(config)
+    moved = 0
+    for record in (*splits.train, *splits.test):
+        source = open_clip_source(record.path)
+        frames = source.read(range(source.num_frames))
+        cues = read_cues(record.cues, range(source.num_frames))
+        assert cues.points.shape == (len(frames), 68, 2)
+        # The whites of the eyes and the iris are not of the skin's colour around them.
+        eyes, face = (cues.regions == REGIONS.index(part) for part in ("eyes", "face"))
+        differ = [
+            np.abs(picture[eye].mean(0) - picture[skin].mean(0)).max() > 8
+            for picture, eye, skin in zip(frames, eyes, face, strict=True)
+            if eye.sum() > 20
+        ]
+        assert not differ or np.mean(differ) > 0.8
+        moved += np.ptp(cues.points[:, 48:60, 1], axis=0).max() > 1
+        shown = splits.classes[record.label].split("_then_")
+        words = {ACTION_UNITS[u] for e in shown for u in EXPRESSIONS[e]} | set(NEUTRAL_WORDS)
+        said = record.description.removesuffix(".").replace(", then", ",").split(", ")
+        assert set(said) <= words
+        assert (", then" in record.description) == (variant == "order")
+    assert moved > len(splits.train) / 2
+
+
 def test_clips_are_the_same_each_time_and_differ_from_each_other():
     first, second = render.plan("expressions")[:2]
-    assert np.array_equal(render.frames_of(first), render.frames_of(first))
+    (_, once), (_, again), (_, other) = map(render.film_of, (first, first, second))
+    assert np.array_equal(once, again)
     assert first != second
-    assert render.frames_of(first).shape != render.frames_of(second).shape or not np.array_equal(
-        render.frames_of(first), render.frames_of(second)
-    )
+    assert once.shape != other.shape or not np.array_equal(once, other)
 
 
 def test_faces_are_in_one_split_only():
@@ -70,7 +101,7 @@ def test_faces_are_in_one_split_only():
 @pytest.mark.parametrize("suffix", render.CODECS)
 def test_pairs_show_the_same_frames_in_another_order(tmp_path, suffix):
     """In what the published test sampling takes, as drawn and, bit for bit, after encoding."""
-    frames = render.frames_of(render.plan("order")[0])
+    _, frames = render.film_of(render.plan("order")[0])
     for segments in (8, 16):
         indices = sample_indices(len(frames), segments)
         assert indices == [len(frames) - 1 - index for index in reversed(indices)]
@@ -111,7 +142,7 @@ def test_a_kill_half_way_leaves_no_folder_and_no_process(few, tmp_path):
 
     prepare_demo(root, "order")
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    assert len(list(root.glob("*/*/*"))) == 4 * len(ORDER_TEXTS)
+    assert len(list(root.glob("t*/*/*"))) == 4 * len(ORDER_TEXTS)
 
 
 def wait_until(true, seconds=60):
