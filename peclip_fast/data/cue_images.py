@@ -45,7 +45,7 @@ def _landmarks(
 ) -> Images:
     fine = image_size * _FINE
     contours = CONTOURS[cues.points.shape[1]]
-    width = max(1, round(fine * _LINE))
+    width = max(_FINE, round(fine * _LINE))
     images = []
     for points in _moved(cues, size, transform, fine):
         image = Image.new("RGB", (fine, fine))

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from peclip_fast.data.augment import ClipTransform, centre_transform, draw_transform
 from peclip_fast.data.config import AugmentConfig
@@ -40,7 +41,10 @@ def test_a_mirrored_frame_has_the_mirrored_image(cues: Cues, name: str) -> None:
     assert plain.dtype == torch.uint8
     assert plain.is_contiguous(memory_format=torch.channels_last)
     assert plain.any()
-    assert (mirrored != plain.flip(-1)).float().mean() < (0.06 if name == "landmarks" else 0.01)
+    back = mirrored.flip(-1).float()
+    for one, other in ((plain.float(), back), (back, plain.float())):
+        around = F.max_pool2d(other, 3, stride=1, padding=1)  # a line may be a pixel beside it
+        assert (one > around + 64).float().mean() < 0.01
 
 
 @pytest.mark.parametrize("name", IMAGES)

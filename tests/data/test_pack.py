@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from peclip_fast.data import (
     pack,
 )
 from peclip_fast.data.__main__ import main
+from peclip_fast.data.cue_store import Cues, IndexRow, read_cues, write_cues, write_index
+from peclip_fast.data.descriptions import write_descriptions
 from peclip_fast.data.packed_file import packed_jpegs, read_note
 from peclip_fast.train import main as train
 
@@ -271,6 +274,33 @@ def test_training_takes_it(tiny_backbone: str, tiny_clips: Path, tmp_path: Path)
     assert train(["--config", str(packed), "--output", str(tmp_path / "run")]) == 0
     predictions = (tmp_path / "run/predictions.csv").read_text()
     assert predictions.count(".mkv") == 9
+
+
+def test_cues_and_descriptions_go_along(source: Path, tmp_path: Path) -> None:
+    """Under the packed clips' names, of those clips that have them."""
+    cues, texts = tmp_path / "cues", tmp_path / "texts.jsonl"
+    points = np.random.default_rng().uniform(0, 64, (20, 468, 2))
+    points[7:9] = np.nan
+    write_cues(cues / "a.npz", Cues(points, (64, 64)))
+    write_index(cues, [IndexRow("small", "a.npz", 20, 18)], {"parsing": "topology"})
+    write_descriptions(texts, {"other/large": "The jaw drops.", "other/small": "Brows rise."})
+    output = tmp_path / "packed"
+    given = ("--data.cues", str(cues), "--data.descriptions", str(texts))
+    assert main(options(source, output, *given)) == 0
+    shutil.rmtree(cues)
+    texts.unlink()
+    (config,) = output.glob("*-packed.yaml")
+    data = yaml.safe_load(config.read_text())["data"]
+    places = {name: Path(data[name]) for name in ("root", "train_list", "test_list")}
+    beside = {name: Path(data[name]) for name in ("cues", "descriptions")}
+    splits = open_splits(DataConfig(dataset="csv", classes=data["classes"], **places, **beside))
+    said = [record.description for record in splits.train]
+    assert said == ["Brows rise.", "The jaw drops.", None, None, None]
+    found = [record.cues for record in splits.train]
+    assert found[1:] == [None] * 4
+    assert read_cues(found[0], range(20)).points == pytest.approx(points, abs=0.01, nan_ok=True)
+    assert (output / "cues/cues.csv").read_text().endswith(",20,18\n")
+    assert "topology" in (output / "cues/cues.json").read_text()
 
 
 def test_the_output_folder_is_needed(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
