@@ -44,6 +44,12 @@ def is_partial(path: Path) -> bool:
     return PARTIAL in path.name
 
 
+def clear_partial(folder: Path) -> None:
+    """Remove files that were being written when their process was ended; nobody may write now."""
+    for path in folder.rglob(f"*{PARTIAL}*"):
+        path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """write_bytes() in UTF-8."""
     write_bytes(path, text.encode())

@@ -8,7 +8,6 @@ takes a file for each frame.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import errno
 import functools
@@ -30,12 +29,12 @@ from peclip_fast.data.cue_store import copy_store
 from peclip_fast.data.descriptions import write_descriptions
 from peclip_fast.data.frame_folder import FolderIndex
 from peclip_fast.data.jpeg import decode_plain_jpeg, encode_jpeg, is_plain_jpeg
+from peclip_fast.data.make_files import make_files
 from peclip_fast.data.packed_file import packed_file, packed_jpegs, read_note
-from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.video_index import VideoIndex
 from peclip_fast.errors import InputError
-from peclip_fast.files import PARTIAL, write_bytes, write_text
+from peclip_fast.files import write_bytes, write_text
 
 CLIPS = "clips"  # the folder of the packed clips below the output folder
 _STEP = 40  # milliseconds between images of a folder, which tells no times
@@ -132,23 +131,9 @@ def pack(
         InputError: the first bad clip, unless they are skipped.
         OSError: the folder can't be written.
     """
-    jobs = list(dict(zip(targets(records, folder), records, strict=True)).items())
-    _clear_partial(folder)
-    done: dict[Path, Packed | InputError] = {}
+    jobs = dict(zip(targets(records, folder), records, strict=True))
     work = functools.partial(_pack_clip, packing=packing)
-    try:
-        # Closed before partial files are cleared, so that nobody is writing any more.
-        with contextlib.closing(over_clips(work, jobs, processes, seconds, "packing")) as answers:
-            for index, packed in answers:
-                target, record = jobs[index]
-                if isinstance(packed, Lost):
-                    packed = InputError(f"{record.path}: {packed.reason}")
-                if isinstance(packed, InputError) and not skip:
-                    raise packed
-                done[target] = packed
-    finally:
-        _clear_partial(folder)
-    return {target: done[target] for target, _ in jobs}
+    return make_files(work, jobs, folder / CLIPS, processes, seconds, skip, "packing")
 
 
 def write_lists(
@@ -307,9 +292,3 @@ def _part(record: ClipRecord) -> str:
     if record.start is None and record.end is None:
         return ""
     return f"@{record.start or 0}-{'' if record.end is None else record.end}"
-
-
-def _clear_partial(folder: Path) -> None:
-    """Files that were being written when their process was ended."""
-    for path in (folder / CLIPS).rglob(f"*{PARTIAL}*"):
-        path.unlink()
