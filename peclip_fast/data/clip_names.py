@@ -14,7 +14,9 @@ def clip_name(record: ClipRecord) -> str:
     path = record.path.as_posix()
     if record.start is None and record.end is None:
         return path
-    return f"{path}#t={record.start or 0:g},{'' if record.end is None else f'{record.end:g}'}"
+    # 12 digits tell microseconds apart in a file of days.
+    end = "" if record.end is None else f"{record.end:.12g}"
+    return f"{path}#t={record.start or 0:.12g},{end}"
 
 
 def match_names(
