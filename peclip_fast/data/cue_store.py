@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,10 @@ INDEX, FACTS = "cues.csv", "cues.json"
 HEADINGS = ["clip", "file", "frames", "faces"]
 # Steps of the longer side in which points are kept, so that two bytes reach twice around it.
 _STEPS = 8192
-_NO_FACE = np.iinfo(np.int16).min
+_REACH = 2**15 - 1
+_NO_FACE = -_REACH - 1
+_NEEDED, _OPTIONAL = ("points", "size"), {"regions", "found", "note"}
+_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _SUFFIX = ".npz"
 
 
@@ -36,16 +40,27 @@ class Cues(NamedTuple):
         size: height and width of the frames, in pixels.
         regions: uint8 (T, h, w), a map of the frame in any size, whose values index
             ``regions.REGIONS``; None where the regions follow from the points.
+        found: bool (T,), where a face was found, the others having the points of the nearest such
+            frame; None if in all.
     """
 
     points: NDArray[np.float64]
     size: tuple[int, int]
     regions: NDArray[np.uint8] | None = None
+    found: NDArray[np.bool_] | None = None
 
     def taken(self, frames: slice | Sequence[int]) -> Cues:
         """Those of some frames."""
-        regions = None if self.regions is None else self.regions[frames]
-        return Cues(self.points[frames], self.size, regions)
+        these = frames if isinstance(frames, slice) else list(frames)
+        regions = None if self.regions is None else self.regions[these]
+        found = None if self.found is None else self.found[these]
+        return Cues(self.points[these], self.size, regions, found)
+
+    @property
+    def faces(self) -> int:
+        """In how many frames a face was found."""
+        found = ~np.isnan(self.points).any((1, 2)) if self.found is None else self.found
+        return int(found.sum())
 
 
 class IndexRow(NamedTuple):
@@ -62,13 +77,19 @@ def cue_file(clip: str) -> str:
     return clip.lstrip("/") + _SUFFIX
 
 
-def write_cues(path: Path, cues: Cues) -> None:
-    """All frames of a clip; points are rounded to 1/8192 of the longer side."""
-    steps = np.rint(cues.points * (_STEPS / max(cues.size))).clip(_NO_FACE + 1, -_NO_FACE - 1)
+def write_cues(path: Path, cues: Cues, note: str = "") -> None:
+    """All frames of a clip; points are rounded to 1/8192 of the longer side.
+
+    Args:
+        path: of the file.
+        cues: its content.
+        note: what it was made with, for ``read_note``.
+    """
+    steps = np.rint(cues.points * (_STEPS / max(cues.size))).clip(-_REACH, _REACH)
     kept = np.where(np.isnan(steps), _NO_FACE, steps).astype(np.int16)
-    arrays: dict[str, NDArray[Any]] = {"points": kept, "size": np.array(cues.size, np.int32)}
-    if cues.regions is not None:
-        arrays["regions"] = cues.regions
+    arrays: dict[str, Any] = {"points": kept, "size": np.array(cues.size, np.int32)}
+    optional = {"regions": cues.regions, "found": cues.found, "note": np.array(note)}
+    arrays |= {name: values for name, values in optional.items() if values is not None}
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,22 +102,38 @@ def read_cues(path: Path, frames: Sequence[int]) -> Cues:
     Raises:
         InputError: the file is missing or broken, or has fewer frames; names it.
     """
+    cues, _ = _read(path)
+    if max(frames) >= len(cues.points):
+        raise InputError(
+            f"{path}: cues of {len(cues.points)} frames, but the clip has frame {max(frames)}; "
+            "expected them to be made from this clip"
+        )
+    return cues.taken(frames)
+
+
+def read_note(path: Path) -> str:
+    """What a file was made with.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[Cues, str]:
+    """All cues of a file, and its note."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            points, (height, width) = arrays["points"], arrays["size"].tolist()
-            regions = arrays.get("regions")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in (*_NEEDED, *(_OPTIONAL & file.keys()))}
     except FileNotFoundError:
         raise InputError(f"{path}: the cues of the clip are not there") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise InputError(f"{path}: no cues of a clip ({error})") from None
-    if max(frames) >= len(points):
-        raise InputError(
-            f"{path}: cues of {len(points)} frames, but the clip has frame {max(frames)}; expected "
-            "them to be made from this clip"
-        )
-    size = int(height), int(width)
-    places = np.where(points == _NO_FACE, np.nan, points * (max(size) / _STEPS))
-    return Cues(places, size, regions).taken(frames)
+    height, width = arrays["size"].tolist()
+    points = arrays["points"] * (max(height, width) / _STEPS)
+    points[arrays["points"] == _NO_FACE] = np.nan
+    cues = Cues(points, (height, width), arrays.get("regions"), arrays.get("found"))
+    return cues, str(arrays.get("note", ""))
 
 
 def write_index(folder: Path, rows: Iterable[IndexRow], facts: Mapping[str, object]) -> None:
@@ -147,9 +184,7 @@ def copy_store(files: Mapping[str, Path], folder: Path) -> None:
     for clip, file in files.items():
         target = folder / cue_file(clip)
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = file.read_bytes()
-        write_bytes(target, data)
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            seen = (arrays["points"] != _NO_FACE).all((1, 2))
-        rows.append(IndexRow(clip, cue_file(clip), len(seen), int(seen.sum())))
+        cues, _ = _read(file)
+        write_bytes(target, file.read_bytes())
+        rows.append(IndexRow(clip, cue_file(clip), len(cues.points), cues.faces))
     write_index(folder, rows, json.loads((source / FACTS).read_text(encoding="utf-8")))
