@@ -7,18 +7,21 @@ The geometry of both models is that of their model cards (Bazarevsky et al. 2019
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import metadata
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from peclip_fast.cues.face_models import DETECTOR, MESH, FaceModel, model_file
+from peclip_fast.cues.face_models import DETECTOR, MESH, WHEEL, FaceModel, model_file
 
 POINTS = 468
 SURE = 0.5  # least probability of a face, of both models
 _OVERLAP = 0.3  # two boxes that share more of their union are one face
+_STAYS = 2.0  # as many times as large counts the face that was taken in the frame before
 _MARGIN = 1.5  # side of FaceMesh's crop over the longer side of the box
+_EYES = (33, 263)  # landmarks: the outer corner of the eye on the viewer's left, of the other
 _GRIDS = ((16, 2), (32, 6))  # BlazeFace of 256 px: pixels between anchors, anchors at each place
 _VALUES = 16  # of an anchor: x, y, width, height, six points
 
@@ -49,9 +52,16 @@ class Rectangle(NamedTuple):
 
     def to_frame(self, points: Array) -> Array:
         """Points (n, 2) in units of the side, from its upper left corner, in pixels."""
+        return (points - 0.5) * self.side @ self._axes() + (self.x, self.y)
+
+    def from_frame(self, points: Array) -> Array:
+        """The other way."""
+        return (points - (self.x, self.y)) @ self._axes().T / self.side + 0.5
+
+    def _axes(self) -> Array:
+        """To the right and down, in the frame: (2, 2), each of length 1."""
         sine, cosine = np.sin(self.angle), np.cos(self.angle)
-        moved: Array = (points - 0.5) * self.side
-        return moved @ np.array([[cosine, sine], [-sine, cosine]]) + (self.x, self.y)
+        return np.array([[cosine, sine], [-sine, cosine]])
 
     def cut(self, frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         """The square as an image uint8 (side, side, 3); what is outside the frame is black."""
@@ -72,6 +82,12 @@ class LandmarkModel:
     Raises:
         InputError: the models or their interpreter are not installed.
     """
+
+    @staticmethod
+    def origin() -> str:
+        """Which models, and of which release."""
+        model_file(DETECTOR)
+        return f"BlazeFace and FaceMesh of {WHEEL} {metadata.version(WHEEL)}"
 
     def __init__(self) -> None:
         self._detector = FaceModel(model_file(DETECTOR))
@@ -101,18 +117,29 @@ class LandmarkModel:
             ]
         )
 
-    def measure(self, frame: NDArray[np.uint8], around: Rectangle) -> Array | None:
+    def measure(self, frame: NDArray[np.uint8], where: Rectangle) -> Array | None:
         """The landmarks (468, 2) in pixels of the face in a rectangle; None if there is none."""
         side = self._mesh.side
-        outputs = self._mesh.run(around.cut(frame, side).astype(np.float32) / 255)
+        outputs = self._mesh.run(where.cut(frame, side).astype(np.float32) / 255.0)
         if outputs[1][0] < np.log(SURE / (1 - SURE)):  # it comes before the sigmoid
             return None
         points = outputs[POINTS * 3].reshape(POINTS, 3)[:, :2].astype(np.float64)
-        return around.to_frame(points / side)
+        return where.to_frame(points / side)
 
-    def landmarks(self, frame: NDArray[np.uint8]) -> Array | None:
-        """The landmarks (468, 2), x and y in pixels, of the largest face; None without one."""
-        for face in sorted(self.detect(frame), key=lambda face: -face.box[2] * face.box[3]):
+    def landmarks(self, frame: NDArray[np.uint8], before: Array | None = None) -> Array | None:
+        """The landmarks (468, 2), x and y in pixels, of the largest face; None without one.
+
+        Args:
+            frame: uint8 RGB (H, W, 3).
+            before: of a face in this frame or a former one. Another must be twice as large.
+        """
+        former = None if before is None else box(before)
+
+        def weight(face: Face) -> float:
+            same = former is not None and overlap(face.box, former) > _OVERLAP
+            return float(np.prod(face.box[2:])) * (_STAYS if same else 1)
+
+        for face in sorted(self.detect(frame), key=weight, reverse=True):
             points = self.measure(frame, rectangle(face))
             if points is not None:
                 return points
@@ -164,21 +191,17 @@ def rectangle(face: Face) -> Rectangle:
     return Rectangle(float(face.box[0]), float(face.box[1]), side, float(np.arctan2(down, right)))
 
 
-def filled(points: list[Array | None]) -> tuple[Array, NDArray[np.bool_]]:
-    """Landmarks of all frames: a frame without a face has those of the nearest with one.
+def box(points: Array) -> Array:
+    """The box (4,) around landmarks: x and y of the centre, width, height."""
+    low, high = points.min(0), points.max(0)
+    return np.concatenate([(low + high) / 2, high - low])
 
-    Args:
-        points: (468, 2) of each frame, or None.
 
-    Returns:
-        float64 (T, 468, 2), NaN if no frame has a face; and bool (T,), where one was found.
-    """
-    found = np.array([p is not None for p in points])
-    seen = np.flatnonzero(found)
-    if not len(seen):
-        return np.full((len(points), POINTS, 2), np.nan), found
-    nearest = seen[np.abs(np.arange(len(points))[:, None] - seen).argmin(1)]
-    return np.stack([p for p in (points[k] for k in nearest) if p is not None]), found
+def around(points: Array) -> Rectangle:
+    """Where FaceMesh looks in the next frame: around the landmarks, the eyes level."""
+    x, y, *sides = box(points)
+    right, down = points[_EYES[1]] - points[_EYES[0]]
+    return Rectangle(float(x), float(y), _MARGIN * max(sides), float(np.arctan2(down, right)))
 
 
 def _letterbox(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

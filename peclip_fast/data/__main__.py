@@ -1,4 +1,4 @@
-"""``python -m peclip_fast.data check|summary|pack``: what is to be done before training."""
+"""``python -m peclip_fast.data check|summary|pack|cues``: what is to be done before training."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from peclip_fast.config import (
     read_arguments,
     resolve,
 )
+from peclip_fast.cues.make import as_table, make_cues
+from peclip_fast.cues.parsing import find_parsing
+from peclip_fast.cues.sheet import cue_sheet
 from peclip_fast.data import DatasetSplits, check, pack, summary
 from peclip_fast.data.contact_sheet import contact_sheet
 from peclip_fast.data.loader import default_workers
@@ -30,6 +33,7 @@ from peclip_fast.texts import class_texts
 USAGE = """python -m peclip_fast.data check CONFIG     list the clips that can't be used
 python -m peclip_fast.data summary CONFIG   classes, counts, lengths, sizes, codecs, pictures
 python -m peclip_fast.data pack CONFIG      copy the clips into the form that is read fastest
+python -m peclip_fast.data cues CONFIG      find the face's landmarks and regions in every frame
 python -m peclip_fast.data COMMAND --help   the options of a command
 
 CONFIG is the name of a packaged configuration or a YAML file, as train's --config."""
@@ -49,6 +53,13 @@ kept bit for bit. The output folder gets clips/, train.csv, test.csv, the clips'
 descriptions where there are any, and NAME-packed.yaml, which train takes as --config. The same
 command again goes on where one was ended. The source is never written to."""
 
+CUES = """Find 468 landmarks of the face and its regions (brows, eyes, nose, lips, ...) in every
+frame of every clip. Landmarks are BlazeFace's and FaceMesh's; regions are a face-parsing network's,
+given by --parsing, or polygons over the landmarks. A frame without a face has the cues of the
+nearest one with a face. The output folder gets a file for each clip, cues.csv with the frames and
+faces of each, and cues.json with what they were made with. The same command again goes on where one
+was ended."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The commands; returns the exit code."""
@@ -56,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    commands = {"check": _check, "summary": _summary, "pack": _pack}
+    commands = {"check": _check, "summary": _summary, "pack": _pack, "cues": _cues}
     if argv and argv[0] in commands:
         return commands[argv[0]](argv[1:])
     if argv in (["-h"], ["--help"]):
         print(USAGE)
         return 0
     got = f", got {argv[0]}" if argv else ""
-    raise InputError(f"python -m peclip_fast.data: expected check, summary or pack{got}")
+    raise InputError(f"python -m peclip_fast.data: expected check, summary, pack or cues{got}")
 
 
 def _check(argv: list[str]) -> int:
@@ -137,6 +148,39 @@ def _pack(argv: list[str]) -> int:
     write_text(packed, replace(config, data=data).to_yaml())
     print(pack.as_table(done))
     print(f"train with: python -m peclip_fast.train --config {packed}", file=sys.stderr)
+    return 0
+
+
+def _cues(argv: list[str]) -> int:
+    parser = _parser("cues", CUES, "--output FOLDER [--parsing FILE.onnx] [option ...]")
+    add = parser.add_argument
+    add("--output", type=str, help="folder of the cues, required")
+    add("--parsing", type=str, help="a face-parsing network, ONNX, with CelebAMask-HQ's 19 classes")
+    add("--parsing_classes", type=str, help="its classes, if others: lines 'number: region'")
+    add("--sheet", type=str, help="a PNG file with the cues of some frames, to look at")
+    arguments, config, splits = _read(parser, argv)
+    if arguments.output is None:
+        raise InputError("--output: expected the folder of the cues")
+    if arguments.parsing_classes and not arguments.parsing:
+        raise InputError("--parsing_classes: says what a network's classes are; expected --parsing")
+    folder, data, seconds = Path(arguments.output), config.data, arguments.timeout
+    records = [*splits.train, *splits.test]
+    pack.check_apart(folder, records, [data.root] if data.root else [])
+    check_writable(folder)
+    if arguments.sheet:
+        check_writable(Path(arguments.sheet).parent)
+    network = None
+    if arguments.parsing:
+        classes = arguments.parsing_classes
+        network = find_parsing(Path(arguments.parsing), Path(classes) if classes else None)
+    skip, processes = data.on_bad_clip == "skip", _processes(config)
+    run = make_cues(records, data.root, folder, network, processes, seconds, skip)
+    print(config.title)
+    print(as_table(run))
+    if arguments.sheet:
+        sheet = cue_sheet(run, folder, config.title, processes, seconds)
+        write_bytes(Path(arguments.sheet), sheet)
+    print(f"written to {folder}", file=sys.stderr)
     return 0
 
 

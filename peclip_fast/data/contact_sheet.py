@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.sampling import sample_indices
 from peclip_fast.errors import InputError
 
+Item = TypeVar("Item")
 CLIPS = 4  # of each class
 FRAMES = 3  # of each clip
 SIDE = 112  # of a picture, in pixels
@@ -47,7 +49,7 @@ def contact_sheet(
     chosen = [
         (row, column, record)
         for row in range(len(splits.classes))
-        for column, record in enumerate(_chosen([r for r in records if r.label == row]))
+        for column, record in enumerate(evenly([r for r in records if r.label == row], CLIPS))
     ]
     strips = dict(over_clips(_strip, [r for *_, r in chosen], processes, seconds, "drawing"))
     clip_width = (FRAMES * (SIDE + _GAP) - _GAP) / _DPI
@@ -71,17 +73,17 @@ def contact_sheet(
         axes = grid[row, 1 + column]
         if isinstance(strips[number], np.ndarray):
             axes.imshow(strips[number], interpolation="none")
-        axes.set_title(_shortened(record.path.name), fontsize=8, pad=2, color="0.35")
+        axes.set_title(shortened(record.path.name), fontsize=8, pad=2, color="0.35")
     figure.suptitle(title, fontsize=11)
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
 
 
-def _chosen(records: Sequence[ClipRecord]) -> list[ClipRecord]:
-    """A few of the clips, evenly spread over the list."""
-    count = min(CLIPS, len(records))
-    return [records[k * len(records) // count] for k in range(count)]
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread over the list."""
+    count = min(most, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _strip(record: ClipRecord) -> NDArray[np.uint8] | None:
@@ -100,5 +102,6 @@ def _strip(record: ClipRecord) -> NDArray[np.uint8] | None:
     return np.concatenate(pieces[1:], axis=1)
 
 
-def _shortened(name: str, most: int = 44) -> str:
+def shortened(name: str, most: int = 44) -> str:
+    """Without its middle, where it is longer than ``most``."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from peclip_fast.cues import face_models, landmarks
-from peclip_fast.cues.landmarks import Face, LandmarkModel, Rectangle, filled, merged, rectangle
+from peclip_fast.cues.landmarks import Face, LandmarkModel, Rectangle, merged, rectangle
 from peclip_fast.data import open_clip_source
 from peclip_fast.errors import InputError
 
@@ -83,15 +83,11 @@ def test_overlapping_boxes_are_one_face():
     assert rectangle(one).angle == 0
 
 
-def test_frames_without_a_face_have_the_nearest():
-    a, b = (np.random.default_rng().random((landmarks.POINTS, 2)) for _ in range(2))
-    points, found = filled([None, a, None, None, None, b])
-    assert found.tolist() == [False, True, False, False, False, True]
-    for frame, expected in enumerate((a, a, a, a, b, b)):
-        assert np.array_equal(points[frame], expected)
-    points, found = filled([None, None])
-    assert np.isnan(points).all()
-    assert not found.any()
+def test_a_rectangle_goes_both_ways():
+    rng = np.random.default_rng()
+    square = Rectangle(*rng.uniform(20, 90, 3), float(rng.uniform(-np.pi, np.pi)))
+    points = rng.uniform(0, 100, (20, 2))
+    assert square.to_frame(square.from_frame(points)) == pytest.approx(points)
 
 
 def test_anchors_cover_the_image():
