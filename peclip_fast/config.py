@@ -221,6 +221,13 @@ def config_layers(names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
             f"--config {names[0]}: a row of a table, which holds only what differs from a "
             "dataset's recipe; expected a recipe in front of it, such as dfew"
         )
+    for place, name in enumerate(names):
+        before = [n for n in names[:place] if n.startswith("finecliper/")]
+        if name.startswith("finecliper-") and name in config_names() and not before:
+            raise InputError(
+                f"--config {name}: a row of a table of FineCLIPER's, which doesn't say how it is "
+                "trained; expected finecliper/video in front of it"
+            )
     return [(name, read_yaml(config_path(name))) for name in names]
 
 

@@ -165,9 +165,29 @@ def test_a_row_of_a_table_goes_over_a_recipe():
     assert config_title(["ferv39k", "table9/r4", "a/mine.yaml"]) == "ferv39k-table9-r4-mine"
 
 
+@pytest.mark.parametrize("variant", ["video", "cues", "text", "all"])
+def test_the_variants_of_finecliper_differ_in_their_branches_alone(variant):
+    options = ["--data.cues=cues", "--data.descriptions=fine.jsonl"]
+    whole, row = (
+        resolve(make_parser("train", "", ""), options, config_layers(names))
+        for names in (
+            ["mafw", f"finecliper/{variant}"],
+            ["mafw", "finecliper/video", f"finecliper-table1/{variant}"],
+        )
+    )
+    assert differences(whole, row) == []
+    assert whole.data.mix.mixup + whole.data.mix.fmix == 0  # texts can't be mixed
+    branches = whole.model.finecliper
+    assert branches.parsing == branches.landmarks == (variant in ("cues", "all"))
+    assert branches.descriptions == (variant in ("text", "all"))
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
+        (["dfew", "finecliper-table5/both"], "how it is trained; expected finecliper/video in"),
+        (["dfew", "finecliper-table5/bth"], r"did you mean finecliper-table5/both\?; known names"),
+        (["finecliper/all"], "expected a recipe in front"),
         (["table9/r4"], "--config table9/r4: a row of a table, .*; expected a recipe in front"),
         (["table9/r4", "dfew"], "--config table9/r4: a row of a table"),
         (

@@ -138,7 +138,7 @@ class _Teller:
         self.results: dict[str, Result] = {}
         self.failures: dict[str, str] = {}
         self.rows = {
-            cell.name: row.published.config or one.experiment.recipe
+            cell.name: row.published.config or one.experiment.recipe[0]
             for one in reversed(plans)
             for row in reversed(one.rows)
             for cell in row.cells

@@ -10,42 +10,49 @@ from typing import Any
 
 from peclip_fast.config import FREE_TO_CHANGE, RunConfig, config_layers, differences
 from peclip_fast.errors import InputError
+from peclip_fast.experiment.contrast import CUES, TIME, Contrast
 from peclip_fast.experiment.published import Row, read_table
 
 OURS = "PE-CLIP"  # the row of the tables of methods that is trained here
-BESIDE = {"pe-clip-table3": ("finecliper-table1",), "pe-clip-table4": ("finecliper-table2",)}
+BESIDE = {
+    "pe-clip-table3": ("finecliper-table1",),
+    "pe-clip-table4": ("finecliper-table2",),
+    "finecliper-table1": ("pe-clip-table3",),
+}
 # What makes the demo's recipes short: fewer frames and epochs than when it is run alone, and a core
 # for each cell, since several cells at once end sooner than one on several cores.
 _QUICK: dict[str, Any] = {
     "data": {"frames": 4, "num_workers": 0},
-    "train": {"epochs": 6, "threads": 1, "test_every": 0},
+    "train": {"epochs": 6, "warmup_epochs": 1, "threads": 1, "test_every": 0},
 }
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A published table to be made again.
+    """A published table to be made again, or one of ours.
 
     Args:
         name: of the experiment.
-        table: the published one, as read_table() takes it.
-        recipe: configuration that the table's rows go over.
+        table: as read_table() takes it.
+        recipe: configurations that the table's rows go over, the dataset's first.
         dataset: whose published scores stand beside ours.
         folds: test folds; none leaves the configuration's own.
         repeats: seeds, counted from the configuration's own.
+        contrast: the kinds of rows that the report compares, where it does.
     """
 
     name: str
     table: str
-    recipe: str
+    recipe: tuple[str, ...]
     dataset: str
     folds: tuple[int, ...] = ()
     repeats: int = 1
+    contrast: Contrast | None = None
 
     @property
     def demo(self) -> bool:
         """Whether it runs on drawn faces."""
-        return self.recipe.startswith("demo")
+        return self.recipe[0].startswith("demo")
 
     def rows(self) -> list[Row]:
         """The rows that are trained."""
@@ -54,21 +61,38 @@ class Experiment:
 
 
 def _experiments() -> dict[str, Experiment]:
-    folds = (1, 2, 3, 4, 5)
+    folds, dfew, fine = (1, 2, 3, 4, 5), ("dfew",), ("dfew", "finecliper/video")
     found = [
-        Experiment("table3-dfew", "pe-clip-table3", "dfew", "dfew", folds),
-        Experiment("table3-ferv39k", "pe-clip-table3", "ferv39k", "ferv39k"),
-        Experiment("table4", "pe-clip-table4", "dfew", "dfew", folds),
-        *(Experiment(f"table{n}", f"pe-clip-table{n}", "dfew", "dfew") for n in range(5, 11)),
+        Experiment("table3-dfew", "pe-clip-table3", dfew, "dfew", folds),
+        Experiment("table3-ferv39k", "pe-clip-table3", ("ferv39k",), "ferv39k"),
+        Experiment("table4", "pe-clip-table4", dfew, "dfew", folds),
+        *(
+            Experiment(f"table{n}", f"pe-clip-table{n}", dfew, "dfew", contrast=TIME)
+            for n in range(5, 11)
+        ),
+        Experiment("finecliper-table1", "finecliper-table1", fine, "dfew", folds),
+        *(
+            Experiment(name, name, fine, "dfew", contrast=CUES if name[-1] == "5" else None)
+            for name in (*(f"finecliper-table{n}" for n in range(4, 10)), "finecliper-weights")
+        ),
     ]
     # Tables 6 to 9 are of the adapters, above all of the TDA, which the order of frames asks for.
     of_time = {f"table{n}" for n in range(6, 10)}
     for one in found[:]:
-        recipe = "demo-order" if one.name in of_time else "demo"
+        if one.name == "finecliper-table8":  # the demo has one backbone
+            continue
+        demo = "demo-order" if one.name in of_time else "demo"
         repeats = len(one.folds) or 3  # the demo has no folds
+        recipe = (demo, *one.recipe[1:])
         found.append(
             replace(one, name=f"demo-{one.name}", recipe=recipe, folds=(), repeats=repeats)
         )
+    noise = ("demo", "finecliper/noise")
+    found.append(
+        Experiment(
+            "demo-finecliper-noise", "finecliper-noise", noise, "demo", repeats=3, contrast=CUES
+        )
+    )
     return {one.name: one for one in found}
 
 
@@ -115,11 +139,6 @@ class PlannedRow:
         """Of the first cell; the others differ in fold and seed alone."""
         return self.cells[0].config
 
-    @property
-    def has_time(self) -> bool:
-        """Whether something in the model walks over the frames."""
-        return self.config.model.temporal and self.config.model.recurrence != "none"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -155,12 +174,12 @@ def plan(
         folds: test folds in place of the experiment's.
         seeds: in place of the experiment's.
     """
-    recipe = config_layers([experiment.recipe])
+    recipe = config_layers(experiment.recipe)
     if experiment.demo:
         recipe.append(("the demo's experiments", _QUICK))
     rows = []
     for row in experiment.rows():
-        own = config_layers([experiment.recipe, row.config])[1:] if row.config else []
+        own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []
         config = resolve([*recipe, *over, *own])
         first = config.train.seed
         cells = [

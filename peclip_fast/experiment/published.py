@@ -1,4 +1,4 @@
-"""What the papers published, for results of ours to stand beside: numbers as printed there."""
+"""The tables: what the papers published, numbers as printed there, and rows of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import NamedTuple
 from peclip_fast.config import read_yaml
 from peclip_fast.errors import InputError
 
-TABLES = Path(str(files("peclip_fast"))) / "experiment" / "published"
+ROOM = Path(str(files("peclip_fast"))) / "experiment"
+PUBLISHED, OURS = ROOM / "published", ROOM / "ours"
 Cell = str | float | bool | None
 
 
@@ -24,7 +25,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a published table.
+    """A line of a table.
 
     Args:
         cells: column -> value as printed; None where nothing is.
@@ -66,12 +67,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table.
+    """A published table, or one of ours, which has no scores.
 
     Args:
         name: as read_table() takes it.
         title: what is compared.
-        source: paper and number of the table.
+        source: paper and number of the table; None for one of ours.
         protocol: which test splits the numbers are of, where the paper says so.
         folds: DFEW's test folds among them.
         notes: what a reader must know, such as where the printed numbers disagree.
@@ -81,7 +82,7 @@ class Table:
 
     name: str
     title: str
-    source: str
+    source: str | None
     protocol: str | None
     folds: tuple[int, ...]
     notes: tuple[str, ...]
@@ -91,22 +92,22 @@ class Table:
 
 def table_names() -> list[str]:
     """The published tables, by name."""
-    return sorted(path.stem for path in TABLES.glob("*.yaml"))
+    return sorted(path.stem for path in PUBLISHED.glob("*.yaml"))
 
 
 def read_table(name: str) -> Table:
-    """A published table, such as "pe-clip-table6"; InputError where there is none."""
-    if name not in table_names():
+    """A table, such as "pe-clip-table6"; InputError where there is none."""
+    paths = {path.stem: path for folder in (PUBLISHED, OURS) for path in folder.glob("*.yaml")}
+    if name not in paths:
         raise InputError(
-            f"table {name!r}: not among the published ones; expected one of "
-            f"{', '.join(table_names())}"
+            f"table {name!r}: not among the tables; expected one of {', '.join(sorted(paths))}"
         )
-    content = read_yaml(TABLES / f"{name}.yaml")
+    content = read_yaml(paths[name])
     columns = content["columns"]
     return Table(
         name=name,
         title=content["title"],
-        source=content["source"],
+        source=content.get("source"),
         protocol=content.get("protocol"),
         folds=tuple(content.get("folds", ())),
         notes=tuple(content.get("notes", ())),

@@ -27,10 +27,10 @@ from peclip_fast.files import write_bytes, write_text
 
 METRICS = ("UAR", "WAR")
 PICTURE = "intervals.png"
-_DEMO = (
-    "These are runs of the built-in demo: rendered faces, not real data. The published numbers are "
-    "of real videos, so no difference to them is taken; what can be compared is which settings are "
-    "ahead of which."
+_DEMO = "These are runs of the built-in demo: rendered faces, not real data."
+_BESIDE_THE_DEMO = (
+    "The published numbers are of real videos, so no difference to them is taken; what can be "
+    "compared is which settings are ahead of which."
 )
 
 
@@ -99,22 +99,26 @@ class Report:
         ) if told else ("no run has ended yet", "-", "-")  # fmt: skip
         where = "" if self.experiment.demo else f"{folds}, "
         return (
-            f"Ours: recipe {self.experiment.recipe}, {where}{seeds}, {config.train.epochs} epochs, "
-            f"{config.train.precision}, {config.model.backbone}. Protocol: {protocols}. "
-            f"Device: {devices}; torch {versions}; {datetime.now():%Y-%m-%d}."
+            f"Ours: recipe {' '.join(self.experiment.recipe)}, {where}{seeds}, "
+            f"{config.train.epochs} epochs, {config.train.precision}, {config.model.backbone}. "
+            f"Protocol: {protocols}. Device: {devices}; torch {versions}; "
+            f"{datetime.now():%Y-%m-%d}."
         )
 
     def verdict(self) -> str | None:
-        """Whether rows with a model of time are ahead of those without, by more than the interval.
+        """Whether rows of one kind are ahead of those of the other, by more than the interval.
 
-        None where the table has not both kinds, or runs are missing.
+        None where the experiment compares no kinds, has not both, or runs are missing.
         """
+        contrast = self.experiment.contrast
+        if contrast is None:
+            return None
         kinds: dict[bool, dict[str, Estimate]] = {True: {}, False: {}}
         for row in self.plan.rows:
             ours = self.ours(row)
             if len(self.ended(row)) < len(row.cells):
                 return None
-            kinds[row.has_time][row.published.name] = ours["UAR"]
+            kinds[contrast.among(row.config.model)][row.published.name] = ours["UAR"]
         if not kinds[True] or not kinds[False]:
             return None
         last, low = min(((n, e.low) for n, e in kinds[True].items()), key=lambda pair: pair[1])
@@ -123,23 +127,23 @@ class Report:
             return "One run of a row gives no interval: take several seeds to compare rows."
         apart = "ahead of" if low > high else "not ahead of"
         return (
-            f"By UAR, rows with a recurrence over the frames ({', '.join(kinds[True])}) are "
-            f"{apart} rows without one ({', '.join(kinds[False])}) by more than the 95 % "
-            f"intervals: these reach down to {low:.2f} ({last}) and up to {high:.2f} ({first})."
+            f"By UAR, rows with {contrast.what} ({', '.join(kinds[True])}) are {apart} rows "
+            f"without ({', '.join(kinds[False])}) by more than the 95 % intervals: these reach "
+            f"down to {low:.2f} ({last}) and up to {high:.2f} ({first})."
         )
 
     # The page ----------------------------------------------------------------------------------
 
     def blocks(self) -> list[Block]:
         """The page."""
-        source = f"{self.table.source}. Published protocol: {self.table.protocol}."
-        blocks: list[Block] = [
-            Heading(self.title, 1),
-            Sentences(source),
-            Sentences(self.settings()),
-        ]
+        blocks: list[Block] = [Heading(self.title, 1)]
+        if self.table.source:
+            protocol = self.table.protocol or "not said"
+            blocks.append(Sentences(f"{self.table.source}. Published protocol: {protocol}."))
+        blocks.append(Sentences(self.settings()))
         if self.experiment.demo:
-            blocks.append(Sentences(_DEMO))
+            beside = f" {_BESIDE_THE_DEMO}" if self.table.source else ""
+            blocks.append(Sentences(_DEMO + beside))
         if self.missing:
             blocks.append(Sentences(f"Runs that have not ended: {self.missing}."))
         blocks.append(self._scores())
@@ -150,7 +154,7 @@ class Report:
             blocks.append(Picture(PICTURE, self._picture(), f"{self.title}, means and intervals"))
         blocks += [self._recalls(row) for row in self.plan.rows if row.published.recalls]
         blocks += [Sentences(note) for note in self.table.notes]
-        if not self.experiment.demo and not self.plan.rows[0].published.config:
+        if not self.experiment.demo and "venue" in self.table.columns:
             blocks.append(Heading("Beside other methods"))
             names = (self.table.name, *BESIDE.get(self.table.name, ()))
             blocks += [self._methods(read_table(name)) for name in names]
@@ -174,11 +178,14 @@ class Report:
             cells.append(_duration(sum(r.seconds for r in ended) / len(ended)) if ended else "")
             cells.append(f"{len(ended)} of {len(row.cells)}")
             rows.append(cells)
+        kept = list(range(len(columns)))
+        if not self.table.source:  # nothing of it was published
+            kept = [i for i in kept if not columns[i].endswith(("published", "difference"))]
         return TableBlock(
             "Percent; mean ± half of its 95 % interval (Student's t) and standard deviation (sd), "
             "over the runs of a setting",
-            columns,
-            rows,
+            [columns[i] for i in kept],
+            [[row[i] for i in kept] for row in rows],
         )
 
     def _beside(self, row: PlannedRow, metric: str) -> list[str]:
@@ -196,7 +203,8 @@ class Report:
         return TableBlock("Recall of each expression, percent", columns, rows)
 
     def _methods(self, table: Table) -> TableBlock:
-        rows = [[_printed(row.cells[key]) for key in table.columns] for row in table.rows]
+        columns = {key: heading for key, heading in table.columns.items() if key != "config"}
+        rows = [[_printed(row.cells[key]) for key in columns] for row in table.rows]
         for row in self.plan.rows:
             known: dict[str, str] = {"name": f"{row.published.name} (ours)"}
             known["backbone"] = row.config.model.backbone
@@ -204,9 +212,9 @@ class Report:
                 metric = f"{self.experiment.dataset}.{key.lower()}"
                 known[metric if key in METRICS else f"recall.{key}"] = f"{one.mean:.2f}"
                 known["parameters"] = f"{self.ended(row)[0].trained / 1e6:.1f}"
-            rows.append([known.get(key, "") for key in table.columns])
-        headings = list(table.columns.values())
-        words = [i for i, key in enumerate(table.columns) if key in ("venue", "backbone")]
+            rows.append([known.get(key, "") for key in columns])
+        headings = list(columns.values())
+        words = [i for i, key in enumerate(columns) if key in ("venue", "backbone")]
         ours = range(len(table.rows), len(rows))
         return TableBlock(f"{table.source}: {table.title}", headings, rows, ours, words)
 

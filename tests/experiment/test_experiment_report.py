@@ -16,11 +16,12 @@ from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html,
 from peclip_fast.experiment.plan import find, plan
 from peclip_fast.experiment.report import Report
 
+WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
 
-def planned(name, **options):
-    """Without the command line's options."""
+
+def planned(name, argv=(), **options):
     return plan(
-        find(name), lambda layers: resolve(make_parser("train", "", ""), [], layers), **options
+        find(name), lambda layers: resolve(make_parser("train", "", ""), argv, layers), **options
     )
 
 
@@ -111,8 +112,8 @@ def test_the_demo_says_what_it_is_and_takes_no_difference(table8):
 @pytest.mark.parametrize(
     ("without", "words"),
     [
-        ([50, 50, 50], "are ahead of rows without one (None) by more than"),
-        ([50, 99, 50], "are not ahead of rows without one (None) by more than"),
+        ([50, 50, 50], "are ahead of rows without (None) by more than"),
+        ([50, 99, 50], "are not ahead of rows without (None) by more than"),
     ],
 )
 def test_what_may_be_said_of_time(table8, without, words):
@@ -122,6 +123,34 @@ def test_what_may_be_said_of_time(table8, without, words):
     assert "(RNN, LSTM, GRU)" in said
     assert "down to 88.52 (RNN)" in said  # 91 - 4.303 / sqrt(3)
     assert report(table8, ahead | {"None": without[:2]}).verdict() is None
+
+
+@pytest.mark.parametrize(
+    ("video", "words"), [([70, 71, 72], "are ahead of"), ([70, 71, 99], "are not ahead of")]
+)
+def test_what_cues_are_worth_beside_noisy_frames(video, words):
+    """A table of ours: no word of a publication, and no column for it."""
+    one = planned("demo-finecliper-noise")
+    cues = "Video, face parsing and landmarks"
+    page = as_markdown(report(one, {"Video": video, cues: [80, 81, 82]}).blocks())
+    assert f"rows with face parsing or landmarks ({cues}) {words} rows without (Video)" in page
+    assert "ublished" not in page
+    assert [row[0] for row in table(page, "Percent")] == ["Video", cues]
+    assert table(page, "Percent")[1][1:3] == ["81.00 ± 2.48 (sd 1.00)", "91.00 ± 2.48 (sd 1.00)"]
+    assert "recipe demo finecliper/noise, seeds 42, 43, 44, 6 epochs" in page
+
+
+def test_finecliper_stands_beside_the_other_methods():
+    one = planned("finecliper-table1", argv=WITH_FILES, folds=(1,))
+    page = as_markdown(report(one, {"FineCLIPER*": [64.0]}).blocks())
+    assert "FineCLIPER (arXiv 2407.02157), Table 1. Published protocol: not said." in page
+    assert [row[1:4] for row in table(page, "Percent")][1] == ["64.89", "64.00", "-0.89"]
+    methods = table(page, "FineCLIPER (arXiv 2407.02157), Table 1")
+    assert methods[0][:3] == ["EC-STFL", "MM'20", "C3D / P3D"]
+    assert [row[0] for row in methods[-4:]] == [
+        "FineCLIPER (ours)", "FineCLIPER* (ours)", "FineCLIPER† (ours)", "FineCLIPER*† (ours)",
+    ]  # fmt: skip
+    assert table(page, "PE-CLIP (arXiv 2503.16945), Table 3")[-5][0] == "PE-CLIP"
 
 
 def test_one_run_says_nothing_of_another():

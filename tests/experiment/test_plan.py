@@ -10,6 +10,7 @@ import pytest
 from peclip_fast.config import RunConfig, make_parser, resolve
 from peclip_fast.data.config import DataConfig
 from peclip_fast.errors import InputError
+from peclip_fast.experiment.contrast import CUES, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan
 from peclip_fast.experiment.published import read_table
 
@@ -27,7 +28,9 @@ def names(plans):
 
 def test_every_table_has_its_experiment_and_a_demo_of_it():
     tables = ["table3-dfew", "table3-ferv39k", *(f"table{n}" for n in range(4, 11))]
-    assert list(EXPERIMENTS) == [*tables, *(f"demo-{name}" for name in tables)]
+    tables += [f"finecliper-table{n}" for n in (1, *range(4, 10))] + ["finecliper-weights"]
+    demos = [f"demo-{name}" for name in tables if name != "finecliper-table8"]
+    assert list(EXPERIMENTS) == [*tables, *demos, "demo-finecliper-noise"]
 
 
 @pytest.mark.parametrize("number", range(5, 11))
@@ -75,13 +78,62 @@ def test_the_demo_repeats_with_other_seeds():
 
 
 def test_rows_that_walk_over_the_frames():
-    without = {n: [r.published.name for r in planned(n).rows if not r.has_time]
-               for n in ("demo-table6", "demo-table7", "demo-table8")}  # fmt: skip
+    without = {
+        name: [r.published.name for r in planned(name).rows if not TIME.among(r.config.model)]
+        for name in ("demo-table6", "demo-table7", "demo-table8", "demo-finecliper-table4")
+    }
     assert without == {
         "demo-table6": ["TA", "Text TA and ShA", "Without TDA"],
         "demo-table7": [],
         "demo-table8": ["None"],
+        "demo-finecliper-table4": ["Middle", "High"],
     }
+
+
+FINE = [f"finecliper-table{n}" for n in (1, *range(4, 10))] + ["finecliper-weights"]
+WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_finecliper_trains_all_rows_that_it_published(name):
+    one = planned(name, *WITH_FILES)
+    rows = [row for row in read_table(name).rows if row.name.startswith("FineCLIPER")]
+    rows = rows or list(read_table(name).rows)
+    assert [row.published for row in one.rows] == rows
+    for row in one.rows:
+        config = row.config
+        assert [c.config.data.fold for c in row.cells] == (
+            [1, 2, 3, 4, 5] if name == "finecliper-table1" else [1]
+        )
+        assert (config.model.method, config.data.dataset) == ("finecliper", "dfew")
+        assert (config.train.optimizer, config.train.epochs) == ("sgd", 30)
+        assert (config.data.mix.mixup, config.data.mix.fmix) == (0, 0)
+
+
+def test_finecliper_shares_its_runs():
+    plans = [planned(name, *WITH_FILES, folds=(1,)) for name in FINE]
+    assert len(names(plans)) == 31
+    assert len(set(names(plans))) == 22  # video stands in 6 tables, cues in 2, all in 4
+
+
+def test_finecliper_on_the_demo_needs_no_files():
+    for name in FINE:
+        if name != "finecliper-table8":
+            for row in planned(f"demo-{name}").rows:
+                assert len(row.cells) == (5 if name == "finecliper-table1" else 3)
+                assert (row.config.data.dataset, row.config.model.backbone) == ("demo", "demo")
+                assert (row.config.train.epochs, row.config.train.warmup_epochs) == (6, 1)
+
+
+def test_noise_is_on_the_frames_of_all_its_rows():
+    rows = planned("demo-finecliper-noise").rows
+    assert [CUES.among(row.config.model) for row in rows] == [False, True]
+    assert {row.config.data.noise for row in rows} == {0.5}
+    assert [len(row.cells) for row in rows] == [3, 3]
+    branches = [row.config.model.finecliper for row in rows]
+    assert [(b.frames, b.parsing, b.landmarks) for b in branches] == [
+        (True, False, False), (True, True, True)
+    ]  # fmt: skip
 
 
 def test_folds_and_seeds_can_be_chosen():

@@ -8,7 +8,7 @@ import pytest
 
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.errors import InputError
-from peclip_fast.experiment.published import Scores, read_table, table_names
+from peclip_fast.experiment.published import OURS, Scores, read_table, table_names
 
 ROWS = {
     "pe-clip-table3": 19,
@@ -182,6 +182,14 @@ def test_finecliper_has_the_same_scores_in_all_its_ablations():
                 assert rows[setting].scores(dataset) == main[method].scores(dataset)
     adaptive = by_name("finecliper-weights")["Adaptive"]
     assert adaptive.scores("dfew") == main["FineCLIPER*†"].scores("dfew")
+
+
+def test_tables_of_ours_have_settings_and_no_scores():
+    (path,) = OURS.glob("*.yaml")
+    table = read_table(path.stem)
+    assert path.stem not in table_names()
+    assert table.source is None
+    assert all(row.config and row.scores("demo") is None for row in table.rows)
 
 
 def test_a_table_that_is_not_there():
