@@ -42,6 +42,8 @@ class TrainConfig:
     """How it is trained; the defaults are the paper's recipe for DFEW (Table 2).
 
     Args:
+        target: what a clip's feature is drawn to: its class's texts, or its own description, with
+            no class in training, so that it can be tested on any (zero-shot).
         epochs: passes over the training clips.
         warmup_epochs: epochs over which the learning rates rise; they fall along a cosine after.
         batch_size: clips per batch, over all processes.
@@ -67,6 +69,7 @@ class TrainConfig:
         threads: CPU threads of the main process; null leaves PyTorch's choice.
     """
 
+    target: Literal["classes", "descriptions"] = "classes"
     epochs: int = 30
     warmup_epochs: int = 3
     batch_size: int = 8
@@ -123,7 +126,10 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        described = self.train.target == "descriptions"
         if self.model.method == "pe_clip":
+            if described:
+                raise InputError("train.target=descriptions: takes the method finecliper alone")
             return
         if self.train.cuda_graphs:
             raise InputError("train.cuda_graphs: takes the method pe_clip alone")
@@ -133,15 +139,23 @@ class RunConfig:
                 "data.cues: expected the folder that `python -m peclip_fast.data cues` wrote, for "
                 "model.finecliper's parsing and landmarks"
             )
-        if wanted.descriptions and not (self.data.descriptions or self.demo):
+        if described and (wanted.descriptions or wanted.negative_adapter):
+            part, why = "negative_adapter", "nothing would train it"
+            if wanted.descriptions:
+                part, why = "descriptions", "a text would be its own answer"
+            raise InputError(
+                f"train.target=descriptions: expected model.finecliper.{part} false, as {why}"
+            )
+        reader = "train.target=descriptions" if described else "model.finecliper.descriptions"
+        if (described or wanted.descriptions) and not (self.data.descriptions or self.demo):
             raise InputError(
                 "data.descriptions: expected the file that `python -m peclip_fast.fine_text` "
-                "wrote, for model.finecliper.descriptions"
+                f"wrote, for {reader}"
             )
-        if wanted.descriptions and self.data.mix.mixup + self.data.mix.fmix > 0:
+        mixed = self.data.mix.mixup + self.data.mix.fmix > 0
+        if (described or wanted.descriptions) and mixed:
             raise InputError(
-                "data.mix: expected mixup 0 and fmix 0, as texts can't be mixed "
-                "(model.finecliper.descriptions)"
+                f"data.mix: expected mixup 0 and fmix 0, as texts can't be mixed ({reader})"
             )
 
     @property
@@ -155,6 +169,17 @@ class RunConfig:
         if self.demo:
             return f"{self.data.dataset} (built-in demo: rendered faces, not real data)"
         return self.data.dataset
+
+    @property
+    def as_tested(self) -> RunConfig:
+        """Without the texts that training alone reads, so that clips of any dataset will do."""
+        if self.train.target == "classes":
+            return self
+        return dataclasses.replace(
+            self,
+            data=dataclasses.replace(self.data, descriptions=None),
+            train=dataclasses.replace(self.train, target="classes"),
+        )
 
     def to_yaml(self) -> str:
         """Every field, such that from_yaml() gives an equal configuration."""

@@ -21,7 +21,8 @@ from peclip_fast.models import from_pretrained
 
 DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
 matrix, and the probabilities of every clip. Options change the run's configuration, as
---data.root FOLDER for clips elsewhere or --data.test_list FILE for others."""
+--data.root FOLDER for clips elsewhere or --data.test_list FILE for others. A run that was trained
+on descriptions takes the classes of any dataset, by --data.dataset NAME --data.root FOLDER."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,10 +52,13 @@ def _evaluate(argv: list[str]) -> None:
     world = World.from_environment()
     device = set_up(config.train, world)
     with process_group(world, device):
-        splits = open_clips(config, world)
+        splits = open_clips(config.as_tested, world)
         if not splits.test:
             raise InputError(f"{config.data.dataset}: no test clips")
-        model = from_pretrained(run.model, classes=splits.classes, **asdict(config.model))
+        zero_shot = former.train.target == "descriptions"
+        model = from_pretrained(
+            run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
+        )
         predictions = predict(model, splits.test, config, device, world)
     if world.first:
         report = Report(
@@ -62,7 +66,7 @@ def _evaluate(argv: list[str]) -> None:
             splits.test,
             predictions,
             splits.classes,
-            protocol(former, run),
+            protocol(former, run, config.data.dataset),
             facts(model, device, world.size)
             | training_facts(run)
             | {"changed": [str(d) for d in changed]},

@@ -59,6 +59,35 @@ def test_wrong_options(argv, message):
     assert "\n" not in str(raised.value)
 
 
+DESCRIBED = ["--train.target=descriptions", "--model.method=finecliper"]
+DESCRIBED += ["--data.descriptions=fine.jsonl", "--data.mix.mixup=0", "--data.mix.fmix=0"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model.method=pe_clip"], "train.target=descriptions: takes the method finecliper"),
+        ([], r"expected model.finecliper.negative_adapter false, as nothing would train it"),
+        (
+            ["--model.finecliper.descriptions=true"],
+            "expected model.finecliper.descriptions false, as a text would be its own answer",
+        ),
+        (
+            ["--model.finecliper.negative_adapter=false", "--data.mix.fmix=0.1"],
+            r"data.mix: .* texts can't be mixed \(train.target=descriptions\)",
+        ),
+        (
+            ["--model.finecliper.negative_adapter=false", "--data.descriptions=null",
+             "--data.dataset=dfew"],
+            r"data.descriptions: expected the file .*, for train.target=descriptions",
+        ),
+    ],
+)  # fmt: skip
+def test_what_training_on_descriptions_asks_for(argv, message):
+    with pytest.raises(InputError, match=message):
+        parse(*DESCRIBED, *argv)
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
@@ -211,7 +240,7 @@ def test_help_has_a_sentence_for_every_option():
     assert ended.value.code == 0
     lines = text.getvalue().splitlines()
     assert lines[0] == "usage: python -m peclip_fast.train [option ...]"
-    assert len(lines) < 240
+    assert len(lines) < 260
     assert "CONFIG" not in text.getvalue()
     assert "type:" not in text.getvalue()
     for action in parser._actions:

@@ -117,6 +117,16 @@ def test_predict_takes_cues_and_words_of_known_clips(whole_run, tiny_clips, tmp_
     assert "no name here is that of a clip" in capsys.readouterr().err
 
 
+def test_descriptions_train_without_any_image(extras, tiny_backbone, tiny_clips, tmp_path):
+    config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips)
+    options = [*METHOD, *switched_on("descriptions"), *UNMIXED, *extras]
+    options += ["--model.finecliper.frames=false", "--output", str(tmp_path / "run")]
+    assert train(["--config", str(config), *options]) == 0
+    tensors = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {name.split(".")[0] for name in tensors} == {"positive", "negative", "descriptions"}
+    assert tensors["descriptions.0.up.weight"].any()
+
+
 @pytest.mark.parametrize(
     ("branches", "told"),
     [

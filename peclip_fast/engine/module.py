@@ -14,16 +14,18 @@ from torch import Tensor
 
 from peclip_fast.config import RunConfig
 from peclip_fast.data import mix_batch
+from peclip_fast.engine.contrastive import contrastive_loss
 from peclip_fast.engine.distributed import gather, sum_over_processes
 from peclip_fast.engine.graphs import GraphedModel
 from peclip_fast.engine.schedule import warmup_cosine
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models import AdaptedClip, FineCliper
+from peclip_fast.models.adapted_clip import LOGIT_SCALE
 
 MOMENTUM = 0.9  # of SGD
 
 
 class ClipClassifier(LightningModule):
-    """A model under cross entropy with the soft targets of Mixup and FMix.
+    """A model under cross entropy with the soft targets of Mixup and FMix, or of descriptions.
 
     Its state is the trained tensors alone: frozen weights are in no checkpoint.
 
@@ -58,21 +60,36 @@ class ClipClassifier(LightningModule):
             trained = self.model.trained_parameters().values()
             return torch.stack([p.sum() * 0 for p in trained]).sum()
         inputs = {name: batch[name] for name in self.model.inputs}
-        images = [name for name, value in inputs.items() if value.ndim == 5]
-        # Behind one another, so that what is drawn for a clip's frames holds for its cues too.
-        mixed, targets = mix_batch(
-            torch.cat([inputs[name] for name in images], 1).float() / 255,
-            F.one_hot(labels, len(self.model.classes)).float(),
-            self.config.data.mix,
-            seed=self.config.train.seed,
-            step=self.current_epoch * self.batches_per_epoch + batch_idx,
-            rank=self.global_rank,
-        )
-        inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
-        loss = F.cross_entropy(self.logits(**inputs), targets, reduction="sum")
+        if self.config.train.target == "descriptions":
+            loss = self._description_loss(inputs, batch["descriptions"])
+        else:
+            loss = self._class_loss(inputs, labels, batch_idx)
         number = torch.tensor(float(len(labels)), device=loss.device)
         self.loss_sum += torch.stack([loss.detach(), number])
         return loss * self.trainer.world_size / sum_over_processes(number)
+
+    def _class_loss(self, inputs: dict[str, Tensor], labels: Tensor, batch_idx: int) -> Tensor:
+        targets = F.one_hot(labels, len(self.model.classes)).float()
+        images = [name for name, value in inputs.items() if value.ndim == 5]
+        if images:
+            # Behind one another, so that what is drawn for a clip's frames holds for its cues too.
+            mixed, targets = mix_batch(
+                torch.cat([inputs[name] for name in images], 1).float() / 255,
+                targets,
+                self.config.data.mix,
+                seed=self.config.train.seed,
+                step=self.current_epoch * self.batches_per_epoch + batch_idx,
+                rank=self.global_rank,
+            )
+            inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
+        return F.cross_entropy(self.logits(**inputs), targets, reduction="sum")
+
+    def _description_loss(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
+        """Among the clips of this process's own batch."""
+        assert isinstance(self.model, FineCliper)  # RunConfig lets no other method have this target
+        clips, texts = self.model.encode_clips(**inputs), self.model.encode_positive(tokens)
+        same = (tokens[:, None] == tokens).all(-1)
+        return contrastive_loss(clips, texts, same, LOGIT_SCALE)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """A learning rate per group, one schedule for all."""

@@ -125,8 +125,25 @@ class Report:
         write_text(folder / "report.json", json.dumps(self.as_json(), indent=1) + "\n")
 
 
-def protocol(config: RunConfig, run: RunFolder) -> str:
-    """Which weights a run reports, in words."""
+def protocol(config: RunConfig, run: RunFolder, tested: str | None = None) -> str:
+    """Which weights a run reports, in words, and of zero-shot training what was seen.
+
+    Args:
+        config: of the run.
+        run: its files.
+        tested: dataset of the test clips; the run's own unless given.
+    """
+    weights = _weights(config, run)
+    if config.train.target == "classes":
+        return weights
+    trained = config.data.dataset
+    return (
+        f"{weights}; zero-shot: trained on the descriptions of {trained}, tested on the classes of "
+        f"{tested or trained}"
+    )
+
+
+def _weights(config: RunConfig, run: RunFolder) -> str:
     epochs = config.train.epochs
     if config.train.select == "last":
         return f"last epoch ({epochs} of {epochs})"

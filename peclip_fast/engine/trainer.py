@@ -25,6 +25,7 @@ from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.recorder import Bar, Recorder
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.errors import InputError
 from peclip_fast.models import AdaptedClip
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -69,6 +70,14 @@ def train(
         OSError: a file can't be written; the last checkpoint stays.
     """
     options = config.train
+    inputs, share = model.inputs, world.share(options.batch_size)
+    if options.target == "descriptions":
+        inputs = (*inputs, "descriptions")
+        if share < 2:
+            raise InputError(
+                f"train.batch_size={options.batch_size}: expected at least 2 clips for each of the "
+                f"{world.size} processes, as descriptions are told apart within its batch"
+            )
     loader = make_loader(
         ClipDataset(
             splits.train,
@@ -76,10 +85,10 @@ def train(
             model.image_size,
             train=True,
             seed=options.seed,
-            inputs=model.inputs,
+            inputs=inputs,
             tokenize=model.tokenize,
         ),
-        world.share(options.batch_size),
+        share,
         rank=world.rank,
         world_size=world.size,
         device=device,

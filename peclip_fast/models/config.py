@@ -25,7 +25,7 @@ class FineCliperConfig:
         negative_adapter: adapters that read what a class isn't.
         video_adapter: adapters of the frames' branch.
         positive_text: what a class is, with {label} for its name.
-        negative_text: what a class isn't.
+        negative_text: what a class isn't; null compares clips with what it is alone.
         parallel_scale: of the adapters beside the MLPs.
         video_weight: share of the frames' branch beside the others, in [0, 1]; null learns the
             branches' weights for each clip.
@@ -43,7 +43,7 @@ class FineCliperConfig:
     negative_adapter: bool = True
     video_adapter: bool = True
     positive_text: str = "A person with an expression of {label}."
-    negative_text: str = "A person with an expression of no {label}."
+    negative_text: str | None = "A person with an expression of no {label}."
     parallel_scale: float = 0.5
     video_weight: float | None = None
     video_hidden: int = 128
@@ -56,10 +56,15 @@ class FineCliperConfig:
         if not any(branches):
             raise InputError("finecliper: expected at least one branch, got none")
         for name in ("positive_text", "negative_text"):
-            if "{label}" not in getattr(self, name):
+            if "{label}" not in (getattr(self, name) or "{label}"):
                 raise InputError(
                     f"finecliper.{name}={getattr(self, name)!r}: expected {{label}} in it"
                 )
+        if self.negative_adapter and self.negative_text is None:
+            raise InputError(
+                "finecliper.negative_adapter: expected false where negative_text is null, as it "
+                "would have nothing to read"
+            )
         for name in ("video_hidden", "cue_hidden", "text_hidden"):
             if getattr(self, name) < 1:
                 raise InputError(f"finecliper.{name}={getattr(self, name)}: expected at least 1")

@@ -71,7 +71,7 @@ class FineCliper(AdaptedClip):
         adaptive = len(self.inputs) > 1 and switches.video_weight is None
         self.fusion = AdaptiveWeights(width, self.inputs) if adaptive else None
         templates = switches.positive_text, switches.negative_text
-        texts = [t.format(label=label) for t in templates for label in self.classes]
+        texts = [t.format(label=label) for t in templates if t for label in self.classes]
         self.register_buffer("class_tokens", self.tokenize(texts), persistent=False)
 
     @property
@@ -94,9 +94,17 @@ class FineCliper(AdaptedClip):
     # Texts -------------------------------------------------------------------------------------
 
     def encode_texts(self) -> Tensor:
-        """Features of what each class is and of what it isn't, (2, C, E), of length 1."""
-        pairs = zip(self.class_tokens.chunk(2), (self.positive, self.negative), strict=True)
+        """Features of what each class is and of what it isn't, (2, C, E), of length 1.
+
+        (1, C, E) without negative texts.
+        """
+        kinds = self.class_tokens.split(len(self.classes))
+        pairs = zip(kinds, (self.positive, self.negative), strict=False)
         return torch.stack([self._read(tokens, part) for tokens, part in pairs])
+
+    def encode_positive(self, tokens: Tensor) -> Tensor:
+        """Features of any texts (N, n), read as those of what a class is: (N, E), of length 1."""
+        return self._read(tokens, self.positive)
 
     def text_side(self) -> Iterator[Tensor]:
         """See AdaptedClip."""
@@ -166,15 +174,15 @@ class FineCliper(AdaptedClip):
         """Logits (B, C), at least float32: 100 times (the cosine of what a class is, less isn't).
 
         Args:
-            text_features: (2, C, E) from encode_texts(), if the caller keeps them.
+            text_features: from encode_texts(), if the caller keeps them.
             given: the entries of a batch that ``inputs`` names: frames, parsing, landmarks
                 (B, T, 3, H, W), float in [0, 1] or uint8; descriptions (B, n), tokens.
         """
         clips = self.encode_clips(**given)
         texts = self.text_features() if text_features is None else text_features
         with torch.autocast(clips.device.type, enabled=False):
-            positive, negative = clips @ texts.mT
-            return LOGIT_SCALE * (positive - negative)
+            positive, *negative = clips @ texts.mT
+            return LOGIT_SCALE * (positive - negative[0] if negative else positive)
 
 
 class AdaptiveWeights(nn.Module):

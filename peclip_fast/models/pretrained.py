@@ -70,25 +70,27 @@ def from_pretrained(
     folder: str | Path,
     classes: Sequence[str] | None = None,
     tokenizer: TextTokenizer | None = None,
+    zero_shot: bool = False,
     **config: Any,
 ) -> AdaptedClip:
     """The model that save_pretrained wrote, in eval mode; ``tokenizer`` as for create_model.
 
     ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
-    checkpoint for other sizes or classes is then refused with the names of the tensors.
+    checkpoint for other sizes or classes is then refused with the names of the tensors. With
+    ``zero_shot`` any classes will do, as for a model that was trained on none.
     """
     saved = read_description(folder)
     settings = {**saved["config"], **config}
     if settings["backbone"].startswith("./"):
         settings["backbone"] = str(Path(folder) / settings["backbone"])
     names = saved["classes"] if classes is None else list(classes)
-    if set(names) != set(saved["classes"]):  # before their texts are looked for
+    if not zero_shot and set(names) != set(saved["classes"]):  # before their texts are looked for
         raise InputError(
             f"{folder}: tensors differ: class_tokens is of {len(saved['classes'])} classes, "
             f"{', '.join(saved['classes'])}; expected {len(names)}, {', '.join(names)}"
         )
     model = create_model(classes=names, tokenizer=tokenizer, **settings)
-    load_trained(model, folder)
+    load_trained(model, folder, zero_shot)
     return model.eval()
 
 
@@ -107,13 +109,16 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     return saved
 
 
-def load_trained(model: AdaptedClip, folder: str | Path) -> None:
-    """Load a saved model's trained tensors into ``model`` if it is for the same thing."""
+def load_trained(model: AdaptedClip, folder: str | Path, zero_shot: bool = False) -> None:
+    """Load a saved model's trained tensors into ``model`` if it is for the same thing.
+
+    With ``zero_shot`` that may be other classes.
+    """
     folder = Path(folder)
     saved = read_description(folder)
     tokens = torch.tensor(saved["class_tokens"])
     mine = model.class_tokens.cpu()
-    if tokens.shape != mine.shape or not torch.equal(tokens, mine):
+    if not zero_shot and (tokens.shape != mine.shape or not torch.equal(tokens, mine)):
         raise InputError(
             f"{folder}: tensors differ: class_tokens is {list(tokens.shape)} for the classes "
             f"{', '.join(saved['classes'])}; expected {list(mine.shape)} for "

@@ -223,6 +223,31 @@ def test_switches_of_the_ablations(make):
     assert not torch.equal(make(negative_text=less).class_tokens, make().class_tokens)
 
 
+def test_without_negative_texts(make):
+    """What is left is the cosine of what a class is; any text may be read in its place."""
+    without = {"negative_adapter": False, "negative_text": None}
+    model, both = (randomize(make(**switches)).eval() for switches in (without, {}))
+    given = inputs_of(model)
+    with torch.no_grad():
+        texts = both.encode_texts()[0]
+        logits = 100 * both.encode_clips(**given) @ texts.T
+        torch.testing.assert_close(model(**given), logits, rtol=0, atol=1e-4)
+        tokens = model.tokenize([f"A person with an expression of {name}." for name in CLASSES])
+        torch.testing.assert_close(model.encode_positive(tokens), texts)
+    assert model.parts().keys() == {"positive", "frames", "temporal"}
+
+
+def test_zero_shot_takes_any_classes(make, tmp_path):
+    model = randomize(make())
+    model.save_pretrained(tmp_path)
+    other = from_pretrained(tmp_path, classes=("fear", "contempt"), zero_shot=True)
+    with torch.no_grad():
+        assert other(**inputs_of(other)).shape == (2, 2)
+    expected = randomize(make(classes=("fear", "contempt"))).eval()
+    with torch.no_grad():
+        assert torch.equal(other(**inputs_of(other)), expected(**inputs_of(other)))
+
+
 def test_fixed_weights(make):
     model = make(video_weight=0.4, **ALL).eval()
     features = model.encode_branches(**inputs_of(model))
@@ -281,6 +306,7 @@ def test_other_inputs_are_named(make):
     [
         ({"frames": False}, "at least one branch"),
         ({"negative_text": "no"}, r"negative_text='no': expected \{label\} in it"),
+        ({"negative_text": None}, "negative_adapter: expected false where negative_text is null"),
         ({"cue_hidden": 0}, "cue_hidden=0: expected at least 1"),
         ({"temporal_layers": -1}, "temporal_layers=-1: expected at least 0"),
         ({"video_weight": 0.5}, "another beside it"),
