@@ -47,14 +47,6 @@ def test_predict(run, tiny_clips, capsys):
     assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("command", "name"), [(embed, "embed"), (explain, "explain")])
-def test_what_takes_pe_clip_apart_says_so(run, tiny_clips, capsys, command, name):
-    clip = [str(next((tiny_clips / "test" / "anger").iterdir()))] if name == "explain" else []
-    assert command([str(run), *clip]) == 2
-    expected = f"error: {name}: takes runs of PE-CLIP alone, not of finecliper\n"
-    assert capsys.readouterr().err.endswith(expected)
-
-
 def test_info(capsys):
     assert info(["--config", "dfew", "finecliper/video", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -108,6 +100,19 @@ def test_all_branches_train_and_are_tested(whole_run, capsys):
     assert json.loads(capsys.readouterr().out)["war"] == report["war"]
 
 
+def test_embed_and_explain_see_all_branches(whole_run, tiny_clips, capsys):
+    assert embed([str(whole_run)]) == 0
+    assert "frozen CLIP: silhouette" in capsys.readouterr().out
+    found = load_file(whole_run / "embedding" / "embedding.safetensors")
+    frozen, trained = (found[f"{name}.features"] for name in ("frozen CLIP", "trained"))
+    assert frozen.shape == trained.shape == (9, 32)
+    assert (frozen - trained).abs().max() > 1e-4
+    clip = next((tiny_clips / "test" / "anger").iterdir())
+    assert explain([str(whole_run), str(clip)]) == 0
+    for suffix in (".png", ".mp4"):
+        assert (whole_run / "explain" / f"{clip.name}{suffix}").stat().st_size > 1000
+
+
 def test_predict_takes_cues_and_words_of_known_clips(whole_run, tiny_clips, tmp_path, capsys):
     clip = next((tiny_clips / "test" / "anger").iterdir())
     assert predict([str(whole_run), str(clip), "--json"]) == 0
@@ -117,7 +122,7 @@ def test_predict_takes_cues_and_words_of_known_clips(whole_run, tiny_clips, tmp_
     assert "no name here is that of a clip" in capsys.readouterr().err
 
 
-def test_descriptions_train_without_any_image(extras, tiny_backbone, tiny_clips, tmp_path):
+def test_descriptions_train_without_any_image(extras, tiny_backbone, tiny_clips, tmp_path, capsys):
     config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips)
     options = [*METHOD, *switched_on("descriptions"), *UNMIXED, *extras]
     options += ["--model.finecliper.frames=false", "--output", str(tmp_path / "run")]
@@ -125,6 +130,9 @@ def test_descriptions_train_without_any_image(extras, tiny_backbone, tiny_clips,
     tensors = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert {name.split(".")[0] for name in tensors} == {"positive", "negative", "descriptions"}
     assert tensors["descriptions.0.up.weight"].any()
+    clip = next((tiny_clips / "test" / "anger").iterdir())
+    assert explain([str(tmp_path / "run"), str(clip)]) == 2
+    assert "takes models that see the frames; this one sees desc" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from peclip_fast.embed.projection import project, silhouette
 from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.models import from_pretrained
-from peclip_fast.models.ablation import of_pe_clip
 
 
 class Map(NamedTuple):
@@ -56,8 +55,7 @@ def embed_clips(run: RunFolder, config: RunConfig, splits: DatasetSplits) -> Emb
         InputError: the model or a clip can't be used.
     """
     device = set_up(config.train, World(0, 1, 0, 1))
-    saved = from_pretrained(run.model, classes=splits.classes, **asdict(config.model))
-    model = of_pe_clip(saved, "embed")
+    model = from_pretrained(run.model, classes=splits.classes, **asdict(config.model))
     found = clip_features(model, splits.test, config, device)
     maps = {
         name: Map(project(features, config.train.seed), silhouette(features, found.labels))

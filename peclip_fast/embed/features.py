@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from peclip_fast.config import RunConfig
-from peclip_fast.data import BadClip, ClipDataset, ClipRecord, make_loader
-from peclip_fast.engine.evaluation import DTYPES
+from peclip_fast.data import BadClip, ClipRecord, make_loader
+from peclip_fast.engine.evaluation import DTYPES, as_tested
 from peclip_fast.errors import InputError
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 from peclip_fast.models.ablation import with_parts
 
 FROZEN, TRAINED = "frozen CLIP", "trained"
@@ -36,7 +36,7 @@ class ClipFeatures:
 
 @torch.no_grad()
 def clip_features(
-    model: PEClip, records: list[ClipRecord], config: RunConfig, device: torch.device
+    model: AdaptedClip, records: list[ClipRecord], config: RunConfig, device: torch.device
 ) -> ClipFeatures:
     """Run both models over clips, each of which is read once.
 
@@ -44,7 +44,7 @@ def clip_features(
         InputError: a clip can't be read, or none can be where bad ones are skipped.
     """
     models = {FROZEN: with_parts(model, ()).to(device), TRAINED: model.to(device).eval()}
-    dataset = ClipDataset(records, config.data, model.image_size, train=False)
+    dataset = as_tested(model, records, config)
     batch_size = min(config.train.eval_batch_size, len(records))
     dtype = DTYPES[config.train.precision]
     index, labels, bad = [], [], []
@@ -53,12 +53,12 @@ def clip_features(
         bad += batch["bad"]
         if len(batch["label"]) == 0:
             continue
-        frames = batch["frames"].to(device, non_blocking=True)
+        inputs = {name: batch[name].to(device, non_blocking=True) for name in model.inputs}
         index.append(batch["index"])
         labels.append(batch["label"])
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             for name, one in models.items():
-                features[name].append(one.encode_clips(frames).float().cpu())
+                features[name].append(one.encode_clips(**inputs).float().cpu())
     if not index:
         raise InputError(f"none of the {len(records)} clips could be read, as {bad[0].reason}")
     order = torch.cat(index).argsort()

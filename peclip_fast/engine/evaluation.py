@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,18 @@ class Predictions:
         return score(self.labels, self.classes, names)
 
 
+def as_tested(model: AdaptedClip, records: Sequence[ClipRecord], config: RunConfig) -> ClipDataset:
+    """Clips with all that the model sees of them, as testing takes them."""
+    return ClipDataset(
+        records,
+        config.data,
+        model.image_size,
+        train=False,
+        inputs=model.inputs,
+        tokenize=model.tokenize,
+    )
+
+
 def predict(
     model: AdaptedClip,
     records: list[ClipRecord],
@@ -59,16 +71,8 @@ def predict(
     Raises:
         InputError: a clip can't be read, or none can be where bad ones are skipped.
     """
-    dataset = ClipDataset(
-        records,
-        config.data,
-        model.image_size,
-        train=False,
-        inputs=model.inputs,
-        tokenize=model.tokenize,
-    )
     loader = make_loader(
-        dataset,
+        as_tested(model, records, config),
         min(config.train.eval_batch_size, len(records)),
         rank=world.rank,
         world_size=world.size,

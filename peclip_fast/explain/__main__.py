@@ -7,29 +7,28 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import Tensor
-
 from peclip_fast.cli import run_command
-from peclip_fast.config import RunConfig, make_parser, read_arguments, read_yaml, resolve
-from peclip_fast.data import ClipRecord, open_record, sample_indices
-from peclip_fast.data.augment import apply_transform, centre_transform
+from peclip_fast.config import make_parser, read_arguments, read_yaml, resolve
+from peclip_fast.data import open_record, sample_indices
 from peclip_fast.engine.distributed import World, set_up
+from peclip_fast.engine.evaluation import as_tested
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.explain.explanation import explain_clip
 from peclip_fast.explain.film import film_mp4
 from peclip_fast.explain.scene import Scene
 from peclip_fast.explain.strip import strip_png
 from peclip_fast.files import check_writable, write_bytes
+from peclip_fast.inputs import open_files
 from peclip_fast.models import from_pretrained
-from peclip_fast.models.ablation import of_pe_clip
 
 DESCRIPTION = """Draw where a run's model looks in a clip, a video file or a folder of frames:
 attention rollout and gradient rollout of each frame's feature (of its class token, or of what the
 backbone's pooling takes of all tokens), of the frozen backbone, of the backbone with the shared
 adapters (ShA) alone, and of the full model; the temporal adapter's scale in each frame; and the
-probabilities of the clip up to each frame. The output folder gets NAME.png, and NAME.mp4 with the
-rollouts over the frames, NAME the clip's with its ending, as in clip.mp4.png. It computes in fp32
-whatever the run's precision is."""
+probabilities of the clip up to each frame. Of FineCLIPER the frames' branch is drawn, without ShA
+and scale, and the shares of the branches are told. The output folder gets NAME.png, and NAME.mp4
+with the rollouts over the frames, NAME the clip's with its ending, as in clip.mp4.png. It computes
+in fp32 whatever the run's precision is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,12 +50,26 @@ def _explain(argv: list[str]) -> None:
     folder = Path(arguments.output or run.path / "explain")
     check_writable(folder)
     device = set_up(config.train, World(0, 1, 0, 1))
-    model = of_pe_clip(from_pretrained(run.model, **asdict(config.model)), "explain").to(device)
-    clip = Path(arguments.clip)
-    frames, numbers, length = _read(clip, config, model.image_size)
-    explanation = explain_clip(model, frames.to(device))
-    path = clip.resolve()  # "." has no name
-    scene = Scene(path.name, numbers, length, frames, model.classes, explanation, config.title)
+    model = from_pretrained(run.model, **asdict(config.model)).to(device)
+    records = open_files([arguments.clip], config, model.inputs)
+    clips = as_tested(model, records, config)
+    batch = clips.collate([clips.load(0)])  # by PyAV, whatever decoder the run has
+    frames = batch["frames"][0]
+    others = {name: batch[name][0].to(device) for name in model.inputs if name != "frames"}
+    explanation = explain_clip(model, frames.to(device), **others)
+    source = open_record(records[0])
+    length = source.num_frames
+    source.close()
+    numbers = sample_indices(length, config.data.frames)
+    path = Path(arguments.clip).resolve()  # "." has no name
+    note = config.title
+    if explanation.shares:
+        told = (
+            f"{name} {100 * share:.0f}\N{NO-BREAK SPACE}%"
+            for name, share in explanation.shares.items()
+        )
+        note += f". Shares of the branches: {', '.join(told)}"
+    scene = Scene(path.name, numbers, length, frames, model.classes, explanation, note)
     if explanation.token_scales is None:
         print("no curve of the TDA's scale: this run's model has none", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,21 +77,6 @@ def _explain(argv: list[str]) -> None:
         picture = folder / f"{path.name}{suffix}"
         write_bytes(picture, data)
         print(picture)
-
-
-def _read(clip: Path, config: RunConfig, side: int) -> tuple[Tensor, list[int], int]:
-    """The frames as testing takes them, uint8 (T, 3, side, side), their numbers, and of how many.
-
-    By PyAV, whatever decoder the run has.
-    """
-    source = open_record(ClipRecord(clip, label=0))
-    try:
-        numbers = sample_indices(source.num_frames, config.data.frames)
-        images = source.read(numbers)
-        length = source.num_frames
-    finally:
-        source.close()
-    return apply_transform(images, centre_transform(*images.shape[1:3]), side), numbers, length
 
 
 if __name__ == "__main__":

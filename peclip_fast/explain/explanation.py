@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from peclip_fast.errors import InputError
 from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
+from peclip_fast.explain.so_far import clips_so_far, shares
 from peclip_fast.explain.trace import Trace, trace
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip
 from peclip_fast.models.ablation import with_parts
-from peclip_fast.models.pe_clip import LOGIT_SCALE
 
 FROZEN, SHARED, FULL = "frozen CLIP", "CLIP + ShA", "full model"
 
@@ -44,12 +44,14 @@ class Explanation:
             where the class token is not the feature.
         token_scales: (blocks, T), the mean of s over the tokens that reach the output: all of
             them, but in the last block the class token where that is the feature; None without.
+        shares: of FineCLIPER's branches in the clip's feature, by name; empty of a single one.
     """
 
     views: list[View]
     probabilities: Tensor
     class_scales: Tensor | None
     token_scales: Tensor | None
+    shares: dict[str, float]
 
     @property
     def predicted(self) -> int:
@@ -57,19 +59,27 @@ class Explanation:
         return int(self.probabilities[-1].argmax())
 
 
-def explain_clip(model: PEClip, frames: Tensor) -> Explanation:
+def explain_clip(model: AdaptedClip, frames: Tensor, **others: Tensor) -> Explanation:
     """Explain what a model says of a clip.
 
     Args:
         model: in eval mode, in float32.
         frames: (T, 3, H, W), float in [0, 1] or uint8, on the model's device.
+        others: what else the model sees of the clip, without a batch's dimension.
+
+    Raises:
+        InputError: the model doesn't see the frames.
     """
+    if "frames" not in model.inputs:
+        raise InputError(
+            f"explain: takes models that see the frames; this one sees {', '.join(model.inputs)}"
+        )
     with torch.enable_grad():
         seen = trace(model, frames)
-        logits = logits_so_far(seen, model)
+        logits = _logits_so_far(model, seen, others)
         predicted = int(logits[-1].argmax())
         last = _view(FULL, seen, logits[-1, predicted])
-    views = [_part_view(name, part, frames, predicted) for name, part in _parts(model)]
+    views = [_part_view(name, part, frames, others, predicted) for name, part in _parts(model)]
     scales = [s.detach().float().cpu() for s in seen.scales]
     means = [s.mean(1) for s in scales]
     if scales and seen.class_token:
@@ -81,21 +91,16 @@ def explain_clip(model: PEClip, frames: Tensor) -> Explanation:
             torch.stack([s[:, 0] for s in scales]) if scales and seen.class_token else None
         ),
         token_scales=torch.stack(means) if scales else None,
+        shares=shares(model, seen.features, others),
     )
 
 
-def logits_so_far(seen: Trace, model: PEClip) -> Tensor:
-    """Logits (T, C) of the clip's first frame, its first two, and so on to the whole clip.
-
-    The TDA walks forward and the head takes the mean over the frames, so these are the logits that
-    the model gives to the clips that end there.
-    """
-    counts = torch.arange(1, 1 + len(seen.features), device=seen.features.device)
-    means = seen.features.cumsum(0) / counts[:, None]
-    return LOGIT_SCALE * F.normalize(means, dim=-1) @ model.encode_texts().T
+def _logits_so_far(model: AdaptedClip, seen: Trace, others: Mapping[str, Tensor]) -> Tensor:
+    """(T, C), those that the model gives to the clip's first frame, its first two, and so on."""
+    return model.compare(clips_so_far(model, seen.features, others), model.encode_texts())
 
 
-def _parts(model: PEClip) -> Iterator[tuple[str, PEClip]]:
+def _parts(model: AdaptedClip) -> Iterator[tuple[str, AdaptedClip]]:
     """The frozen backbone, then with ShA, as far as that isn't the whole model."""
     parts = model.parts()
     if parts:
@@ -105,10 +110,12 @@ def _parts(model: PEClip) -> Iterator[tuple[str, PEClip]]:
         yield SHARED, with_parts(model, shared)
 
 
-def _part_view(name: str, model: PEClip, frames: Tensor, explained: int) -> View:
+def _part_view(
+    name: str, model: AdaptedClip, frames: Tensor, others: Mapping[str, Tensor], explained: int
+) -> View:
     with torch.enable_grad():
         seen = trace(model, frames)
-        return _view(name, seen, logits_so_far(seen, model)[-1, explained])
+        return _view(name, seen, _logits_so_far(model, seen, others)[-1, explained])
 
 
 def _view(name: str, seen: Trace, logit: Tensor) -> View:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peclip_fast.models import PEClip
+from peclip_fast.models import AdaptedClip, PEClip
 from peclip_fast.models.towers import vision_tower
 
 
@@ -28,7 +28,7 @@ class Trace:
         renewed: of each map, how many prompts at the end are put in anew at its input.
         scales: of each block, the s of its TDA, (T, L); empty where the model has none.
         features: (T, E), of each frame, not normalized; of the first t frames they are the same
-            without the others, as the TDA walks forward.
+            without the others, as the TDA walks forward and FineCLIPER's adapters don't walk.
         patches: number of patch tokens.
         prefix: number of tokens in front of them: 1 with a class token, 0 without.
         class_token: whether the class token is the feature; otherwise a pooling's map is the last.
@@ -48,7 +48,7 @@ class Trace:
         return len(self.maps) - (not self.class_token)
 
 
-def trace(model: PEClip, frames: Tensor) -> Trace:
+def trace(model: AdaptedClip, frames: Tensor) -> Trace:
     """Run the vision encoder of ``model`` over a clip.
 
     Args:
@@ -56,7 +56,7 @@ def trace(model: PEClip, frames: Tensor) -> Trace:
         frames: (T, 3, H, W), float in [0, 1] or uint8, on the model's device.
     """
     tower = vision_tower(model.backbone, model.config.backbone)
-    context = model.prompts.for_vision() if model.prompts is not None else []
+    context, sites = model.frame_context(), model.frame_sites(len(frames))
     x = tower.embed(model.pixels(frames), context[0] if context else None)
     tokens = len(context[0]) if context else 0
     # Without prompts nothing in front of the first map asks for gradients.
@@ -67,15 +67,13 @@ def trace(model: PEClip, frames: Tensor) -> Trace:
         if new:
             x = torch.cat([x[:, :-new], context[i].to(x.dtype).expand(len(x), -1, -1)], 1)
         a, probabilities = block.attend_with_maps(x)
-        x = x + a if model.shared_vision is None else model.shared_vision[i](a, x)
+        x = sites.attention(i, a, x)
         m = block.feed_forward(x, "reference")
-        if model.temporal is None:
-            x = x + m
-        else:
+        if isinstance(model, PEClip) and model.temporal is not None:
             adapter: Any = model.temporal[i]
             if adapter.scale is not None:
                 scales.append(F.relu(adapter.scale(adapter.norm(m))).squeeze(-1))
-            x = adapter(m[None], x[None])[0]
+        x = sites.feed_forward(i, m, x)
         maps.append(probabilities)
         renewed.append(new)
     features, pooling = tower.project_with_maps(x)

@@ -56,6 +56,7 @@ class AdaptedClip(nn.Module):
 
     title: str
     inputs: tuple[str, ...] = ("frames",)
+    encode_clips: Callable[..., Tensor]  # the entries that `inputs` names -> (B, E), of length 1
     class_tokens: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -103,6 +104,18 @@ class AdaptedClip(nn.Module):
     @property
     def vision_hidden(self) -> int:
         """h, the width inside the adapters of the video's vision blocks."""
+        raise NotImplementedError
+
+    def frame_sites(self, length: int) -> Sites:
+        """What becomes of the outputs of the blocks that see the frames of clips, T to each."""
+        raise NotImplementedError
+
+    def frame_context(self) -> Sequence[Tensor]:
+        """Each layer's prompts (P, D) among the tokens of the frames."""
+        return ()
+
+    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
+        """Logits (B, C) of clips' features (B, E) and encode_texts(), at least float32."""
         raise NotImplementedError
 
     @property

@@ -120,11 +120,14 @@ class FineCliper(AdaptedClip):
     def encode_branches(self, **given: Tensor) -> Tensor:
         """Each branch's feature of each clip, in the order of ``inputs``: (branches, B, E)."""
         self._check_inputs(given)
-        return torch.stack([self._branch(name, given[name]) for name in self.inputs])
+        return torch.stack([self.encode_branch(name, given[name]) for name in self.inputs])
 
     def encode_clips(self, **given: Tensor) -> Tensor:
         """The entries of a batch that ``inputs`` names -> features (B, E), of length 1."""
-        features = self.encode_branches(**given)
+        return self.fuse(self.encode_branches(**given))
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Branches' features (branches, B, E) -> the clips' (B, E), of length 1."""
         return F.normalize((self.weights(features) * features).sum(0), dim=-1)
 
     def weights(self, features: Tensor) -> Tensor:
@@ -139,9 +142,27 @@ class FineCliper(AdaptedClip):
         others = [(1 - video) / (number - 1)] * (number - 1)
         return features.new_tensor([video, *others]).view(-1, 1, 1)
 
-    def _branch(self, name: str, given: Tensor) -> Tensor:
+    def encode_branch(self, name: str, given: Tensor) -> Tensor:
+        """A branch's feature of each clip, (B, E), of length 1."""
         if name == DESCRIPTIONS:
             return self._read(given, self.descriptions)
+        return self.over_time(name, self.see_branch(name, given))
+
+    def over_time(self, name: str, features: Tensor) -> Tensor:
+        """Features (B, T, E) of the images of a branch -> the branch's (B, E), of length 1."""
+        if name == "frames" and self.temporal is not None:
+            return F.normalize(self.temporal(features), dim=-1)
+        return F.normalize(features.mean(1), dim=-1)
+
+    def see_branch(self, name: str, images: Tensor) -> Tensor:
+        """Images (B, T, 3, H, W) of a branch -> features (B, T, E)."""
+        return self.see(images, self._sites(name))
+
+    def frame_sites(self, length: int) -> Sites:
+        """See AdaptedClip."""
+        return self._sites("frames")
+
+    def _sites(self, name: str) -> Sites:
         part = dict(self.images.items()).get(name)
         series = part.series if isinstance(part, VisionAdapters) else None
         parallel = part.parallel if isinstance(part, VisionAdapters) else None
@@ -152,10 +173,7 @@ class FineCliper(AdaptedClip):
             y: Tensor = parallel[i](self._vision.blocks[i].norm_2(x), x + m)
             return y
 
-        features = self.see(given, Sites(adapt(series), beside))
-        if name == "frames" and self.temporal is not None:
-            return F.normalize(self.temporal(features), dim=-1)
-        return F.normalize(features.mean(1), dim=-1)
+        return Sites(adapt(series), beside)
 
     def _check_inputs(self, given: dict[str, Tensor]) -> None:
         if set(given) != set(self.inputs):
@@ -180,6 +198,10 @@ class FineCliper(AdaptedClip):
         """
         clips = self.encode_clips(**given)
         texts = self.text_features() if text_features is None else text_features
+        return self.compare(clips, texts)
+
+    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
+        """See AdaptedClip."""
         with torch.autocast(clips.device.type, enabled=False):
             positive, *negative = clips @ texts.mT
             return LOGIT_SCALE * (positive - negative[0] if negative else positive)

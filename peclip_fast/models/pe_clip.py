@@ -95,16 +95,23 @@ class PEClip(AdaptedClip):
     def encode_clips(self, frames: Tensor) -> Tensor:
         """Clips (B, T, 3, H, W), float in [0, 1] or uint8 -> features (B, E), of length 1."""
         self.check_frames(frames)
-        context = self.prompts.for_vision() if self.prompts is not None else ()
+        features = self.see(frames, self.frame_sites(frames.shape[1]), self.frame_context())
+        return F.normalize(features.mean(1), dim=-1)
+
+    def frame_sites(self, length: int) -> Sites:
+        """See AdaptedClip."""
 
         def walk(i: int, m: Tensor, x: Tensor) -> Tensor:
             if self.temporal is None:
                 return x + m
-            m, x = (t.unflatten(0, frames.shape[:2]) for t in (m, x))
+            m, x = (t.unflatten(0, (-1, length)) for t in (m, x))
             return self.temporal[i](m, x).flatten(0, 1)
 
-        features = self.see(frames, Sites(adapt(self.shared_vision), walk), context)
-        return F.normalize(features.mean(1), dim=-1)
+        return Sites(adapt(self.shared_vision), walk)
+
+    def frame_context(self) -> Sequence[Tensor]:
+        """See AdaptedClip."""
+        return self.prompts.for_vision() if self.prompts is not None else ()
 
     def forward(self, frames: Tensor, text_features: Tensor | None = None) -> Tensor:
         """Logits (B, C), at least float32: 100 times the cosine of clip and text (equation 1).
@@ -115,5 +122,9 @@ class PEClip(AdaptedClip):
         """
         clips = self.encode_clips(frames)
         texts = self.text_features() if text_features is None else text_features
+        return self.compare(clips, texts)
+
+    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
+        """See AdaptedClip."""
         with torch.autocast(clips.device.type, enabled=False):
             return LOGIT_SCALE * (clips @ texts.T)

@@ -15,11 +15,11 @@ from peclip_fast.embed.features import FROZEN, TRAINED, clip_features
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def model(tiny_backbone):
+@pytest.fixture(params=["pe_clip", "finecliper"])
+def model(request, tiny_backbone):
     torch.manual_seed(0)
     classes = ("anger", "happiness", "sadness")
-    model = create_model(backbone=tiny_backbone, classes=classes, prompt_depth=2)
+    model = create_model(request.param, tiny_backbone, classes=classes, prompt_depth=2)
     with torch.no_grad():
         for parameter in model.trained_parameters().values():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -43,7 +43,7 @@ def test_both_models_over_every_clip(model, config):
     with torch.no_grad():
         images = model.backbone.encode_image(frames.flatten(0, 1).float() / 255)
         plain = torch.nn.functional.normalize(images.unflatten(0, (9, 2)).mean(1), dim=-1)
-        trained = model.eval().encode_clips(frames)
+        trained = model.eval().encode_clips(frames=frames)
     torch.testing.assert_close(found.features[FROZEN], plain, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.features[TRAINED], trained, atol=1e-5, rtol=1e-4)
 

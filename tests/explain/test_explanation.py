@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from peclip_fast.errors import InputError
 from peclip_fast.explain.explanation import explain_clip
+from peclip_fast.models import FineCliperConfig
 
 
 @pytest.mark.parametrize("config", [{}, {"recurrence": "lstm"}, {"temporal": False}], ids=str)
@@ -42,6 +44,42 @@ def test_views_are_of_the_parts_that_there_are(make, frames, config, names):
         assert view.gradient.max() > 0
     for former, latter in zip(explanation.views, explanation.views[1:], strict=False):
         assert not torch.allclose(former.rollout, latter.rollout, atol=1e-5)
+
+
+SMALL = {"video_hidden": 8, "cue_hidden": 8, "text_hidden": 8}
+
+
+@pytest.mark.parametrize("branches", [(), ("parsing", "landmarks", "descriptions")], ids=str)
+def test_finecliper(make, frames, branches):
+    """No frame sees a later one in the rows of probabilities, whatever the branches."""
+    switches = FineCliperConfig(**SMALL, **dict.fromkeys(branches, True))
+    model = make(method="finecliper", finecliper=switches)
+    others = {name: torch.rand_like(frames) for name in branches if name != "descriptions"}
+    texts = {"descriptions": model.tokenize(["the brows lower"])[0]} if branches else {}
+    explanation = explain_clip(model, frames, **others, **texts)
+    assert [view.name for view in explanation.views] == ["frozen CLIP", "full model"]
+    for view in explanation.views:
+        assert view.rollout.shape == view.gradient.shape == (5, 4, 4)
+        assert view.rollout.min() > 0
+        assert view.gradient.max() > 0
+    assert not torch.allclose(*(view.rollout for view in explanation.views), atol=1e-5)
+    assert explanation.token_scales is None
+    with torch.no_grad():
+        for t in range(len(frames)):
+            cut = {name: images[None, : t + 1] for name, images in others.items()}
+            cut |= {name: tokens[None] for name, tokens in texts.items()}
+            expected = model(frames=frames[None, : t + 1], **cut)[0].softmax(0)
+            torch.testing.assert_close(explanation.probabilities[t], expected, atol=1e-4, rtol=0)
+        weights = model.weights(model.encode_branches(frames=frames[None], **cut))
+    found = list(explanation.shares.values())
+    assert found == pytest.approx(weights.flatten().tolist() if branches else [], abs=1e-5)
+
+
+def test_a_model_that_sees_no_frames(make, frames):
+    switches = FineCliperConfig(**SMALL, frames=False, parsing=True)
+    model = make(method="finecliper", finecliper=switches)
+    with pytest.raises(InputError, match="see the frames; this one sees parsing"):
+        explain_clip(model, frames, parsing=frames)
 
 
 def test_scales(make, frames):
