@@ -25,6 +25,8 @@ _QUICK: dict[str, Any] = {
     "data": {"frames": 4, "num_workers": 0},
     "train": {"epochs": 6, "warmup_epochs": 1, "threads": 1, "test_every": 0},
 }
+# Of parsing maps and contours its small CLIP has seen none.
+_LONGER: dict[str, Any] = {"train": {"epochs": 12}}
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ def plan(
     recipe = config_layers(experiment.recipe)
     if experiment.demo:
         recipe.append(("the demo's experiments", _QUICK))
+        if "finecliper" in experiment.name:
+            recipe.append(("the demo's experiments of FineCLIPER", _LONGER))
     rows = []
     for row in experiment.rows():
         own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []

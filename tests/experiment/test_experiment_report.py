@@ -137,7 +137,7 @@ def test_what_cues_are_worth_beside_noisy_frames(video, words):
     assert "ublished" not in page
     assert [row[0] for row in table(page, "Percent")] == ["Video", cues]
     assert table(page, "Percent")[1][1:3] == ["81.00 ± 2.48 (sd 1.00)", "91.00 ± 2.48 (sd 1.00)"]
-    assert "recipe demo finecliper/noise, seeds 42, 43, 44, 6 epochs" in page
+    assert "recipe demo finecliper/noise, seeds 42, 43, 44, 12 epochs" in page
 
 
 def test_finecliper_stands_beside_the_other_methods():

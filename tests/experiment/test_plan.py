@@ -122,7 +122,7 @@ def test_finecliper_on_the_demo_needs_no_files():
             for row in planned(f"demo-{name}").rows:
                 assert len(row.cells) == (5 if name == "finecliper-table1" else 3)
                 assert (row.config.data.dataset, row.config.model.backbone) == ("demo", "demo")
-                assert (row.config.train.epochs, row.config.train.warmup_epochs) == (6, 1)
+                assert (row.config.train.epochs, row.config.train.warmup_epochs) == (12, 1)
 
 
 def test_noise_is_on_the_frames_of_all_its_rows():
