@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from peclip_fast.errors import InputError
@@ -44,10 +44,13 @@ def is_partial(path: Path) -> bool:
     return PARTIAL in path.name
 
 
-def clear_partial(folder: Path) -> None:
-    """Remove files that were being written when their process was ended; nobody may write now."""
-    for path in folder.rglob(f"*{PARTIAL}*"):
-        path.unlink()
+def clear_partial(files: Iterable[Path]) -> None:
+    """Remove what there is of these files half written by processes that were ended."""
+    wanted = set(files)
+    for folder in {file.parent for file in wanted}:
+        for path in folder.glob(f"*{PARTIAL}*"):
+            if path.with_name(path.name.rpartition(PARTIAL)[0]) in wanted:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import largest_file
 
 from peclip_fast.errors import InputError
-from peclip_fast.files import check_writable, write_bytes
+from peclip_fast.files import check_writable, clear_partial, write_bytes
 
 
 def test_a_write_that_fails_leaves_the_former_file(tmp_path):
@@ -34,3 +34,14 @@ def test_check_writable_where_nothing_can_be_written(tmp_path):
         check_writable(tmp_path / "file" / "run")
     with largest_file(1000), pytest.raises(InputError, match="can't write there"):
         check_writable(tmp_path)
+
+
+def test_what_others_write_is_left_alone(tmp_path):
+    for name in ("a.npz", "a.npz.tmp-12", "b.npz.tmp-12", "a.npz.tmp-old.npz.tmp-3"):
+        (tmp_path / name).write_bytes(b"")
+    clear_partial([tmp_path / "a.npz", tmp_path / "not/there.npz"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.npz",
+        "a.npz.tmp-old.npz.tmp-3",
+        "b.npz.tmp-12",
+    ]

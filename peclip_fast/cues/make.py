@@ -81,7 +81,7 @@ def make_cues(
         origins["classes"] = " ".join(parsing.regions)
     work = functools.partial(_make, parsing=parsing, origins=origins)
     jobs = {folder / cue_file(name): record for name, record in clips.items()}
-    done = make_files(work, jobs, folder, processes, seconds, skip, "cues")
+    done = make_files(work, jobs, processes, seconds, skip, "cues")
     rows, made, bad = [], 0, []
     for name, made_of in zip(clips, done.values(), strict=True):
         if isinstance(made_of, InputError):

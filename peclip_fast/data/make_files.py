@@ -18,7 +18,6 @@ Made = TypeVar("Made")
 def make_files(
     make: Callable[[tuple[Path, ClipRecord]], Made | InputError],
     jobs: Mapping[Path, ClipRecord],
-    folder: Path,
     processes: int,
     seconds: float,
     skip: bool,
@@ -29,8 +28,7 @@ def make_files(
     Args:
         make: writes one file from one clip by ``peclip_fast.files``, unless it is there; gives what
             is to be known of it, or the error of a bad clip. What it raises ends all.
-        jobs: the files and their clips.
-        folder: holds the files; others that were left there half written are removed.
+        jobs: the files and their clips. What was left half written of them is removed.
         processes: how many work.
         seconds: time for one clip.
         skip: go on after a bad clip.
@@ -41,7 +39,7 @@ def make_files(
         OSError: the folder can't be written.
     """
     items = list(jobs.items())
-    clear_partial(folder)
+    clear_partial(jobs)
     done: dict[Path, Made | InputError] = {}
     try:
         # Closed before partial files are cleared, so that nobody is writing any more.
@@ -54,5 +52,5 @@ def make_files(
                     raise made
                 done[target] = made
     finally:
-        clear_partial(folder)
+        clear_partial(jobs)
     return {target: done[target] for target in jobs}

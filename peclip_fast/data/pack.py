@@ -133,7 +133,7 @@ def pack(
     """
     jobs = dict(zip(targets(records, folder), records, strict=True))
     work = functools.partial(_pack_clip, packing=packing)
-    return make_files(work, jobs, folder / CLIPS, processes, seconds, skip, "packing")
+    return make_files(work, jobs, processes, seconds, skip, "packing")
 
 
 def write_lists(
