@@ -9,6 +9,8 @@ from bright_faces import LAYOUT, BrightFaces
 from peclip_fast.cues import clip_cues as module
 from peclip_fast.cues.clip_cues import clip_cues, nearest_seen
 from peclip_fast.cues.landmarks import Face, LandmarkModel, around, box
+from peclip_fast.data import open_clip_source
+from peclip_fast.errors import InputError
 
 
 class Faces(LandmarkModel):
@@ -104,3 +106,21 @@ def test_where_a_face_was_is_its_square():
     assert (x, y, side) == pytest.approx((25, 19, 60))
     assert angle == pytest.approx(0.3)
     assert module._LOOK == 10  # which the numbers above take for granted
+
+
+def test_after_a_cut_the_other_face_is_measured(shared):
+    """In its first frame, to within 2 % of its width, as without any frame before."""
+    try:
+        model = LandmarkModel()
+    except InputError as error:
+        pytest.skip(str(error))
+    frames = []
+    for name in ("woman_sad_640x360_h264.mp4", "single_face_640x360_h264.mp4"):
+        source = open_clip_source(shared / "samples" / name)
+        frames.append(source.read(range(4)))
+        source.close()
+    cues = clip_cues(np.concatenate(frames), model, None)
+    assert cues.found.all()
+    expected = model.landmarks(frames[1][0])
+    error = np.hypot(*(cues.points[4] - expected).T).mean()
+    assert error < 0.02 * np.ptp(expected[:, 0])
