@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.cues.landmarks import POINTS, Array, LandmarkModel, around, box, overlap
+from peclip_fast.cues.landmarks import Array, LandmarkModel, around, box, overlap
 from peclip_fast.cues.parsing import ParsingModel
 from peclip_fast.data.cue_store import Cues
+from peclip_fast.data.regions import POINTS
 
 _LOOK = 10  # frames from one search for a larger face to the next
 _STEADY = 0.6  # of the union of their boxes is shared by landmarks of one face in two frames

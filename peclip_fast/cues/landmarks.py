@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from peclip_fast.cues.face_models import DETECTOR, MESH, WHEEL, FaceModel, model_file
+from peclip_fast.data.regions import POINTS
 
-POINTS = 468
 SURE = 0.5  # least probability of a face, of both models
 _OVERLAP = 0.3  # two boxes that share more of their union are one face
 _STAYS = 2.0  # as many times as large counts the face that was taken in the frame before

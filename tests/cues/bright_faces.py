@@ -10,7 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from peclip_fast.cues.landmarks import POINTS, LandmarkModel
+from peclip_fast.cues.landmarks import LandmarkModel
+from peclip_fast.data.regions import POINTS
 
 LAYOUT = np.random.default_rng(5).random((POINTS, 2))
 LAYOUT[:2] = (0, 0), (1, 1)  # so that their box is the square

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_onnx import HALF, colour_classifier, write
 
-from peclip_fast.cues.landmarks import POINTS, Rectangle
+from peclip_fast.cues.landmarks import Rectangle
 from peclip_fast.cues.parsing import (
     CELEBAMASK_HQ,
     SIDE,
@@ -19,7 +19,7 @@ from peclip_fast.cues.parsing import (
     portrait,
     read_classes,
 )
-from peclip_fast.data.regions import REGIONS
+from peclip_fast.data.regions import POINTS, REGIONS
 from peclip_fast.errors import InputError
 
 
