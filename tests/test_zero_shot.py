@@ -17,7 +17,8 @@ from peclip_fast.evaluate import main as evaluate
 from peclip_fast.train import main as train
 
 SMALL = ["--model.finecliper.video_hidden=16", "--model.finecliper.text_hidden=16"]
-SMALL += ["--train.epochs=8", "--train.warmup_epochs=1", "--train.batch_size=5"]
+SMALL += ["--train.epochs=5", "--train.warmup_epochs=1", "--train.batch_size=5"]
+SMALL += ["--train.lr_adapters=3e-3"]
 
 
 @pytest.fixture(scope="module")
