@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from peclip_fast.fine_text.lexicon import Lexicon, Naming, data, harmless_words, spellings
+from peclip_fast.fine_text.disguise import is_emoji, plain, spellings
+from peclip_fast.fine_text.lexicon import Lexicon, Naming, data
+from peclip_fast.fine_text.mending import mended
 
 _LETTER = r"[^\W_]"
 _SIGNED = rf"(?:{_LETTER}|[@$€¥|!+*])"
 _WORD = re.compile(rf"{_SIGNED}+(?:['’]{_LETTER}+)*")
 _SPACED = re.compile(
-    rf"(?<!{_LETTER}){_SIGNED}(?:[\s.\-_*·,/|~]{{1,3}}{_SIGNED}){{2,}}(?!{_LETTER})"
+    rf"(?<!{_LETTER}){_SIGNED}(?:[\s.\-_*·•,/|~]{{1,3}}{_SIGNED}){{2,}}(?!{_LETTER})"
 )
-_JOINED = re.compile(r"[-_‐‑]\s*|\s+")
+_HYPHEN = "[-‐‑⁃−]"
+_TIGHT = re.compile(rf"(?:{_HYPHEN}|[^\w\s]{{1,2}}|_+|{_HYPHEN}\s+)\Z")
+_JOINS = re.compile(rf"{_HYPHEN}\w")
+_LOOSE = re.compile(r"\s{1,3}\Z")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|\d+")
 _EMOTICON = re.compile(
-    r"(?<!\S)(?:>?[:;=]['’]?-?[()\[\]DPpOo/|\\]+|\^_*\^|T_T|-_-|[oO]_[oO]|<3)(?!\w)"
+    r"""(?<![^\s(])(?:[>d]?[:;=]['’]?[-^o]?[()\[\]dpo/|\\3*@$x]+|x-?d+|\^[_.-]*\^|t[_.]t|-[_.]+-|o[_.]o
+    |>[_.]<|<3|u[_.]u|\([:;]|\):|¯\\?_*\(.*?\)_*/?¯|\\o/)(?![\w(])""",
+    re.VERBOSE,
 )
-_DANGLING = re.compile(
-    r"(?:\s|^)(?:an?|the|of|in|with|and|or|but|very|so|quite|slightly|as|being)$", re.IGNORECASE
-)
+_PIECES = 5  # that a word may be cut into
 
 
 class Removal(NamedTuple):
@@ -42,6 +46,12 @@ class Cleaned(NamedTuple):
     removed: tuple[Removal, ...]
 
 
+class _Hit(NamedTuple):
+    start: int
+    end: int
+    naming: Naming
+
+
 class LeakFilter:
     """Removes whatever names a class, however it is written.
 
@@ -51,28 +61,51 @@ class LeakFilter:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.lexicon = Lexicon(classes)
+        self._phrases = _pattern([phrase for phrase, _ in self.lexicon.phrases])
+        self._labelled = [(_pattern([text]), naming) for text, naming in self.lexicon.phrases]
+        self._kept = _pattern(data()["kept"])
 
     def __call__(self, text: str) -> Cleaned:
         """The cleaned text and what was removed; a text without such words comes back as it is."""
-        plain, places = _plain(text)
-        hits: list[tuple[int, int, Naming]] = [
-            (m.start(), m.end(), Naming("", "emoticon")) for m in _EMOTICON.finditer(plain)
+        read, places = plain(text)
+        kept = [match.span() for match in self._kept.finditer(read)]
+        hits = [
+            hit
+            for hit in self._hits(text, read, places)
+            if hit.naming.reason == "class name"
+            or not any(start <= hit.start and hit.end <= end for start, end in kept)
         ]
-        hits += [(k, k + 1, Naming("", "emoji")) for k, sign in enumerate(plain) if _is_emoji(sign)]
-        hits += self._spaced(plain)
-        hits += self._words(plain)
         removed: list[Removal] = []
-        for start, end, naming in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
+        for start, end, naming in sorted(hits, key=lambda hit: (hit.start, -hit.end)):
             first, last = places[start], places[end - 1] + 1
-            if not removed or first >= removed[-1].end:
+            if not removed or last > removed[-1].end:
+                if removed and first < removed[-1].end:
+                    first = removed.pop().start
                 removed.append(Removal(first, last, text[first:last], *naming))
-        return Cleaned(_mended(text, removed), tuple(removed))
+        return Cleaned(mended(text, [(r.start, r.end) for r in removed]), tuple(removed))
 
-    def _spaced(self, plain: str) -> list[tuple[int, int, Naming]]:
+    def _hits(self, text: str, read: str, places: list[int]) -> Iterator[_Hit]:
+        for match in _EMOTICON.finditer(read):
+            yield _Hit(*match.span(), Naming("", "emoticon"))
+        if not read.isascii():
+            for place, sign in enumerate(read):
+                if is_emoji(sign):
+                    yield _Hit(place, place + 1, Naming("", "emoji"))
+        for match in self._phrases.finditer(read):
+            found = (naming for pattern, naming in self._labelled if pattern.fullmatch(match[0]))
+            yield _Hit(*match.span(), next(found, Naming("", "phrase")))
+        yield from self._spaced(read)
+        tokens = list(_WORD.finditer(read))
+        for token in tokens:
+            written = text[places[token.start()] : places[token.end() - 1] + 1]
+            if found := self._token(token[0], written):
+                yield _Hit(*_chain(read, token), found)
+        yield from self._in_pieces(read, tokens)
+
+    def _spaced(self, read: str) -> Iterator[_Hit]:
         """Words whose letters stand apart: h a p p y, s.a.d."""
-        hits = []
-        for run in _SPACED.finditer(plain):
-            at = [m.start() for m in re.finditer(_SIGNED, run[0]) if m[0] != "*"]
+        for run in _SPACED.finditer(read):
+            at = [m.start() for m in re.finditer(_SIGNED, run[0]) if m[0] not in "*|"]
             letters = "".join(run[0][k] for k in at)
             first = 0
             while first < len(letters) - 2:
@@ -80,42 +113,49 @@ class LeakFilter:
                     found = self._read(letters[first:last], exact=last - first < 5)
                     if found:
                         start, end = run.start() + at[first], run.start() + at[last - 1] + 1
-                        hits.append((start, end, Naming(found.label, "spaced out")))
+                        yield _Hit(start, end, Naming(found.label, "spaced out"))
                         first = last - 1
                         break
                 first += 1
-        return hits
 
-    def _words(self, plain: str) -> list[tuple[int, int, Naming]]:
-        tokens = list(_WORD.finditer(plain))
-        hits = []
-        for k, token in enumerate(tokens):
-            if found := self._token(token[0]):
-                hits.append((*self._compound_span(plain, token), found))
-            for size in range(2, 6):
-                group = tokens[k : k + size]
-                if len(group) < size:
+    def _in_pieces(self, read: str, tokens: Sequence[re.Match[str]]) -> Iterator[_Hit]:
+        """Words that are cut: hap-py, sur prised; not those words that stand side by side."""
+        for first, token in enumerate(tokens):
+            joined, tight, single = token[0], True, len(token[0]) == 1
+            written = joined
+            for last in range(first + 1, min(first + _PIECES, len(tokens))):
+                gap = read[tokens[last - 1].end() : tokens[last].start()]
+                tight = tight and _TIGHT.match(gap) is not None
+                if not tight and not (_LOOSE.match(gap) or _TIGHT.match(gap)):
                     break
-                gaps = [plain[a.end() : b.start()] for a, b in itertools.pairwise(group)]
-                if not all(_JOINED.fullmatch(gap) for gap in gaps):
-                    break
-                words = tuple(t[0] for t in group)
-                if naming := self.lexicon.phrases.get(words) or self._joined(words, gaps):
-                    hits.append((group[0].start(), group[-1].end(), naming))
-        return hits
+                piece = tokens[last][0]
+                single = single or len(piece) == 1
+                joined, written = joined + piece, f"{written} {piece}"
+                if tight:
+                    found = self._read(joined, exact=not single or len(joined) < 4)
+                else:
+                    found = self.lexicon.named.get(joined)
+                    apart = written in data()["side_by_side"] or _JOINS.match(
+                        read, tokens[last].end()
+                    )
+                    if len(joined) < 4 or apart:
+                        found = None
+                if found:
+                    naming = Naming(found.label, "in pieces")
+                    yield _Hit(token.start(), tokens[last].end(), naming)
 
-    def _joined(self, words: tuple[str, ...], gaps: list[str]) -> Naming | None:
-        """A word cut in pieces: hap-py, sur prised. Free-standing words (in different) are none."""
-        found = self.lexicon.exact("".join(words))
-        free = harmless_words() - set(data()["fragments"].split())
-        cut = any(w not in free or (len(w) == 1 and w not in "ai") for w in words)
-        cut = cut or all(gap.strip() for gap in gaps)
-        return Naming(found.label, "in pieces") if found and cut else None
-
-    def _token(self, token: str) -> Naming | None:
-        core = token.split("'")[0].split("’")[0]
-        stripped = core.strip("*!|+")
-        return self._read(stripped) or (self._read(core.rstrip("!*")) if core != stripped else None)
+    def _token(self, read: str, written: str) -> Naming | None:
+        """What one word gives away; ``written`` still has its capitals."""
+        if read.isascii() and read.isalpha():
+            found = self.lexicon.judge(read)
+        else:
+            core = re.split("['’]", read)[0].strip("*!|+")
+            found = self._read(core) or self._read(re.sub("['’*]", "", read), exact=True)
+            found = found or (self._read(core.rstrip("!*")) if core != read else None)
+        if not found and (len(parts := _CAMEL.split(written)) > 1):
+            named = (self.lexicon.exact(plain(part)[0]) for part in parts if len(part) >= 3)
+            found = next(filter(None, named), None)
+        return found
 
     def _read(self, written: str, *, exact: bool = False) -> Naming | None:
         judge = self.lexicon.exact if exact else self.lexicon.judge
@@ -131,53 +171,18 @@ class LeakFilter:
             naming = next((n for word in spellings(written) if (n := judge(word))), None)
         return Naming(naming.label, "disguised") if naming else None
 
-    @staticmethod
-    def _compound_span(plain: str, token: re.Match[str]) -> tuple[int, int]:
-        """happy-looking goes as a whole."""
-        before = re.search(r"(?:[^\W_]+[-‐‑])*$", plain[: token.start()])
-        after = re.match(r"(?:[-‐‑][^\W_]+)*", plain[token.end() :])
-        assert before is not None
-        assert after is not None  # both match the empty string
-        return token.start() - len(before[0]), token.end() + len(after[0])
+
+def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    """Any of the phrases as whole words, with anything small for a blank."""
+    lines = (re.sub(r"(?<=[|:]) ", "", " ".join(phrase.split())) for phrase in phrases)
+    spaced = (line.replace(" ", r"[^\w.;:!?]{1,3}") for line in lines)
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(spaced) or '(?!)'})(?![a-z])")
 
 
-def _plain(text: str) -> tuple[str, list[int]]:
-    """Lower-case letters without accents, invisible signs and foreign look-alikes, and where each
-    character stood in the text."""
-    table = {
-        sign: letter
-        for letter, signs in data()["look_alikes"].items()
-        for sign in signs
-        if not sign.isascii() and sign.isalpha()
-    }
-    letters, places = [], []
-    for place, sign in enumerate(text):
-        for part in unicodedata.normalize("NFKD", sign).lower():
-            if unicodedata.category(part) not in ("Mn", "Cf"):
-                letters.append(table.get(part, part))
-                places.append(place)
-    return "".join(letters), places
-
-
-def _is_emoji(sign: str) -> bool:
-    return "\U0001f000" <= sign <= "\U0001faff" or "\u2600" <= sign <= "\u27bf"
-
-
-def _mended(text: str, removed: Sequence[Removal]) -> str:
-    """The text without the removed pieces, without what then hangs in the air."""
-    if not removed:
-        return text
-    result, at = "", 0
-    for piece in removed:
-        result += text[at : piece.start]
-        at = piece.end
-        if re.match(r"\W*(?:[.,;:!?]|$)", text[at:]):
-            while dangling := _DANGLING.search(result.rstrip()):
-                result = result.rstrip()[: dangling.start()]
-        if not result or result[-1].isspace() or not result.strip():
-            at += len(text[at:]) - len(text[at:].lstrip(" "))
-    result += text[at:]
-    result = re.sub(r"[ \t]+([.,;:!?])", r"\1", result)
-    result = re.sub(r"[,;:]+(?=[,;:.!?])", "", re.sub(r"[ \t]{2,}", " ", result))
-    result = re.sub(r"^[\s,;:.!?]+", "", result).strip()
-    return result if re.search(r"\w", result) else ""
+def _chain(read: str, token: re.Match[str]) -> tuple[int, int]:
+    """Where the hyphened word around a token is: happy-looking goes as a whole."""
+    before = re.search(rf"(?:[^\W_]+{_HYPHEN})*\Z", read[: token.start()])
+    after = re.match(rf"(?:{_HYPHEN}[^\W_]+)*", read[token.end() :])
+    assert before is not None
+    assert after is not None  # both match the empty string
+    return token.start() - len(before[0]), token.end() + len(after[0])
