@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from peclip_fast.data.lists import components
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
 
 
-def clip_name(record: ClipRecord) -> str:
-    """A clip's path with forward slashes, and ``#t=start,end`` for a part of a file."""
-    path = record.path.as_posix()
+def clip_name(record: ClipRecord, root: Path | None = None) -> str:
+    """A clip's path with forward slashes, and ``#t=start,end`` for a part of a file.
+
+    Where the clip lies below ``root``, the path is the one from there on, as for files that are to
+    mean the same clips on another disk.
+    """
+    below = root is not None and record.path.is_relative_to(root)
+    path = (record.path.relative_to(root) if root and below else record.path).as_posix()
     if record.start is None and record.end is None:
         return path
     # 12 digits tell microseconds apart in a file of days.
@@ -42,9 +48,8 @@ def match_names(
             tails.setdefault(parts[start:], set()).add(name)
     names = [(source, tuple(components(name))) for source, name in written]
     longest = max((len(parts) for _, parts in names), default=0)
-    keep = next(
-        (k for k in range(longest, 0, -1) if any(parts[-k:] in tails for _, parts in names)), 0
-    )
+    lengths = range(longest, 0, -1)
+    keep = next((k for k in lengths if any(len(p) >= k and p[-k:] in tails for _, p in names)), 0)
     if not keep:
         sources = f"{names[0][0]}: " if names else ""
         raise InputError(f"{sources}no name here is that of a clip of the dataset")
