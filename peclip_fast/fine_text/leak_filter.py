@@ -18,7 +18,7 @@ _SPACED = re.compile(
 )
 _HYPHEN = "[-‐‑⁃−]"
 _TIGHT = re.compile(rf"(?:{_HYPHEN}|[^\w\s]{{1,2}}|_+|{_HYPHEN}\s+)\Z")
-_JOINS = re.compile(rf"{_HYPHEN}\w")
+_JOINS = re.compile(rf"{_HYPHEN}\w|\s[^\Wai]\b")  # what comes next belongs to it
 _LOOSE = re.compile(r"\s{1,3}\Z")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|\d+")
 _EMOTICON = re.compile(
@@ -92,8 +92,8 @@ class LeakFilter:
                 if is_emoji(sign):
                     yield _Hit(place, place + 1, Naming("", "emoji"))
         for match in self._phrases.finditer(read):
-            found = (naming for pattern, naming in self._labelled if pattern.fullmatch(match[0]))
-            yield _Hit(*match.span(), next(found, Naming("", "phrase")))
+            fitting = (naming for pattern, naming in self._labelled if pattern.fullmatch(match[0]))
+            yield _Hit(*match.span(), next(fitting, Naming("", "phrase")))
         yield from self._spaced(read)
         tokens = list(_WORD.finditer(read))
         for token in tokens:
@@ -153,7 +153,7 @@ class LeakFilter:
             found = self._read(core) or self._read(re.sub("['’*]", "", read), exact=True)
             found = found or (self._read(core.rstrip("!*")) if core != read else None)
         if not found and (len(parts := _CAMEL.split(written)) > 1):
-            named = (self.lexicon.exact(plain(part)[0]) for part in parts if len(part) >= 3)
+            named = [self.lexicon.exact(plain(part)[0]) for part in parts if len(part) >= 3]
             found = next(filter(None, named), None)
         return found
 

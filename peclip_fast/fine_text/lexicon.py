@@ -90,7 +90,7 @@ class Lexicon:
             self.phrases.append((form.replace("-", " "), Naming(label, "phrase")))
             form = form.replace("-", "")
         self.named.setdefault(form, Naming(label, reason))
-        known = len(word) >= 5 or word in words("often")
+        known = len(word) >= 5 or len(form) >= 7 or word in words("often")
         if known and (form in (word, f"{word}s") or not _UNUSUAL.search(form)):
             self._readable.add(form)
 
@@ -114,7 +114,7 @@ class Lexicon:
             return Naming(found.label, "compound")
         meant = self._misspelt.meant(word)
         rest = word.removeprefix("un").removeprefix("over")
-        if not meant and rest != word and len(rest) > 5 and rest not in harmless_words():
+        if not meant and rest != word and len(rest) > 4 and rest not in harmless_words():
             meant = self._misspelt.meant(rest)
         return Naming(self.named[meant].label, "misspelt") if meant else None
 

@@ -31,7 +31,7 @@ class Misspellings:
         self._equal = {collapsed(word): word for word in words}
         for word in sorted({*readable, *basic}):
             if len(word) == 3:
-                a, b, c = word
+                a, b, c = list(word)
                 self._swapped |= {b + a + c: word, a + c + b: word}
             if len(word) > 4 or (len(word) == 4 and word in basic):
                 for cut in _cuts(word, 1) | _cuts(collapsed(word), 1):
@@ -45,7 +45,6 @@ class Misspellings:
         """The word that ``written``, which isn't a word, is meant for."""
         if len(written) <= 3:
             return self._swapped.get(written)
-        written = written.replace("ph", "f")
         if found := self._equal.get(collapsed(written)) or self._nearest(written, self._one, 1):
             return found
         for end in _ENDS:
@@ -54,7 +53,8 @@ class Misspellings:
                 found = self._nearest(stem, self._two, 2)
                 if found and found.startswith(written[0]):
                     return found
-        return None
+        spoken = written.replace("ph", "f")
+        return self.meant(spoken) if spoken != written else None
 
     @staticmethod
     def _nearest(letters: str, index: dict[str, list[str]], slips: int) -> str | None:
