@@ -14,6 +14,11 @@ from peclip_fast.engine.distributed import World, gather
 from peclip_fast.files import cache_folder
 
 
+def clips_root(config: RunConfig) -> Path | None:
+    """The folder that the clips of a configuration are in, where it names one."""
+    return config.data.root or (cache_folder() / config.data.dataset if config.demo else None)
+
+
 def open_clips(config: RunConfig, world: World) -> DatasetSplits:
     """The clips of a configuration; the demo's are rendered first, once, by the first process."""
     data = _data(config)
@@ -39,10 +44,9 @@ def open_files(paths: Sequence[str], config: RunConfig, inputs: Sequence[str]) -
 
 def _data(config: RunConfig) -> DataConfig:
     """The configuration's clips, with the places of what the demo has."""
-    data = config.data
-    if not config.demo:
+    data, root = config.data, clips_root(config)
+    if not config.demo or root is None:
         return data
-    root = data.root or cache_folder() / data.dataset
     return replace(
         data,
         root=root,

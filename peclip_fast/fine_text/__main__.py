@@ -5,41 +5,41 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import math
 import os
 import string
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from jsonargparse import Namespace
-from PIL import Image
-from tqdm import tqdm
+from jsonargparse import ArgumentParser, Namespace
 
 from peclip_fast.cli import run_command
 from peclip_fast.config import config_layers, make_parser, read_arguments, resolve
 from peclip_fast.data.clip_names import clip_name
-from peclip_fast.data.clip_source import open_record
 from peclip_fast.data.descriptions import read_descriptions, write_descriptions
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.data.sampling import sample_indices
+from peclip_fast.data.textfile import read_text
 from peclip_fast.engine.distributed import World
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_text
 from peclip_fast.fine_text.answers import Answers
-from peclip_fast.fine_text.endpoint import Endpoint, NoReplyError, Reply
+from peclip_fast.fine_text.asking import Asking, Spent
+from peclip_fast.fine_text.endpoint import Endpoint
 from peclip_fast.fine_text.leak_filter import LeakFilter
-from peclip_fast.inputs import open_clips
+from peclip_fast.inputs import clips_root, open_clips
 
 DESCRIPTION = """Write a description of what moves in the face in each clip, from an LLM behind an
 OpenAI-compatible endpoint or from a file (--texts), without the words that name a class. Beside
 FILE.jsonl come FILE.removals.csv with all that was removed, and FILE.answers.jsonl with each answer
 of the LLM as it came: the same command again asks only for what isn't there. The key is taken from
-the environment variable --key_env."""
+the environment variable --key_env. The exit code is 1 if a clip has no text."""
 PROMPT = """These are {frames} frames of one clip of a face, in order. In at most 50 words, say what
 moves from frame to frame: brows, eyelids, gaze, nose, cheeks, lips, jaw, head. Name movements and
 positions alone. Don't name or guess an emotion, a mood or an expression."""
-FAILURES_IN_A_ROW = 20  # after which the endpoint is taken to be gone
+SMALLEST = {"frames": 1, "side": 1, "parallel": 1, "retries": 0, "limit": 0}
+LEAST = {"backoff": 0.0, "price_in": 0.0, "price_out": 0.0}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +48,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    parser = _parser()
+    options = read_arguments(parser, argv)
+    _check(options)
+    try:
+        layers = config_layers([options.config])
+    except InputError as error:  # it isn't an option here
+        raise InputError(str(error).replace("--config", "CONFIG", 1)) from None
+    config = resolve(parser, argv, layers)
+    splits = open_clips(config, World(0, 1, 0, 1))
+    root = clips_root(config)
+    records = [*splits.train, *splits.test]
+    clips = {clip_name(record, root): record for record in records}
+    output = Path(options.output)
+    check_writable(output.parent)
+    if options.texts:
+        found = read_descriptions(Path(options.texts), records)
+        texts = {name: found[full] for name, r in clips.items() if (full := clip_name(r)) in found}
+    else:
+        asked = _asked(clips, options, output)
+        if asked is None:
+            return 0
+        texts = asked
+    output.parent.mkdir(parents=True, exist_ok=True)
+    kept = _filtered(texts, [*splits.classes, *options.classes], output)
+    print(f"{kept} of {len(clips)} clips have a text: {output}", file=sys.stderr)
+    return int(kept < len(clips))
+
+
+def _parser() -> ArgumentParser:
     usage = "CONFIG (--endpoint URL --llm NAME | --texts FILE) --output FILE.jsonl [option ...]"
     parser = make_parser("fine_text", DESCRIPTION, usage)
     add = parser.add_argument
-    add("config", type=str, nargs="+", help="packaged configurations by name, or files")
+    add("config", type=str, help="a packaged configuration's name, or a file")
     add("--output", type=str, help="the file of cleaned texts, required")
     add("--texts", type=str, help="descriptions made elsewhere, as JSON lines of clip and text")
     add("--endpoint", type=str, help="base address, such as http://localhost:8000/v1")
@@ -69,143 +98,90 @@ def _run(argv: list[str]) -> int:
     add("--price_out", type=float, default=0.0, help="per million tokens of the answers")
     add("--limit", type=int, help="ask for this many clips at most")
     add("--dry_run", action="store_true", help="say what would be asked, and ask nothing")
-    options = read_arguments(parser, argv)
-    if options.output is None or bool(options.texts) == bool(options.endpoint):
-        raise InputError("expected --output and one of --endpoint and --texts")
-    for name in ("frames", "side", "parallel"):
-        if options[name] < 1:
-            raise InputError(f"--{name} {options[name]}: expected at least 1")
-    config = resolve(parser, argv, config_layers(options.config))
-    splits = open_clips(config, World(0, 1, 0, 1))
-    clips = {clip_name(record): record for record in [*splits.train, *splits.test]}
-    output = Path(options.output)
-    check_writable(output.parent)
-    if options.texts:
-        texts = read_descriptions(Path(options.texts), clips.values())
-    elif options.dry_run or options.llm:
-        texts = _asked(clips, options, output)
-    else:
+    return parser
+
+
+def _check(options: Namespace) -> None:
+    if options.output is None:
+        raise InputError("--output: expected the file of cleaned texts")
+    if bool(options.texts) == bool(options.endpoint):
+        raise InputError("expected one of --endpoint and --texts")
+    if options.endpoint and not options.llm:
         raise InputError("--llm: expected the LLM's name at the endpoint")
-    if options.dry_run:
-        return 0
-    output.parent.mkdir(parents=True, exist_ok=True)
-    kept = _filtered(texts, [*splits.classes, *options.classes], output)
-    print(f"{kept} of {len(clips)} clips have a text: {output}", file=sys.stderr)
-    return int(kept < len(clips))
+    if options.texts and options.dry_run:
+        raise InputError("--dry_run: expected with --endpoint, as --texts asks for nothing")
+    for name, least in (SMALLEST | LEAST).items():
+        value = options[name]
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise InputError(f"--{name} {value}: expected at least {least:g}")
+    if not 0 < options.timeout < math.inf:
+        raise InputError(f"--timeout {options.timeout:g}: expected more than 0 seconds")
 
 
-def _asked(clips: Mapping[str, ClipRecord], options: Namespace, output: Path) -> dict[str, str]:
-    """The texts of all clips that the LLM has answered for, now or before."""
-    template = Path(options.prompt).read_text(encoding="utf-8") if options.prompt else PROMPT
-    prompt = _filled(template, options.frames)
-    digest = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+def _asked(
+    clips: Mapping[str, ClipRecord], options: Namespace, output: Path
+) -> dict[str, str] | None:
+    """The texts of all clips that the LLM has answered for, now or before; None on a dry run."""
+    prompt = _filled(read_text(Path(options.prompt)) if options.prompt else PROMPT, options.frames)
+    question = _digest(prompt, options.frames, options.side)
     key = os.environ.get(options.key_env)
     endpoint = Endpoint(
         options.endpoint, options.llm, key, options.timeout, options.retries, options.backoff
     )
     answers = Answers(output.with_suffix(".answers.jsonl"))
     try:
-        missing = [c for c in clips if (c, options.llm, digest) not in answers.found]
+        missing = [c for c in clips if (c, options.llm, question) not in answers.found]
         missing = missing[: options.limit]
         if options.dry_run:
-            sent = len(missing) * (len(prompt) / 4 + options.frames * options.side**2 / 750)
-            cost = (sent * options.price_in + len(missing) * 100 * options.price_out) / 1e6
-            print(f"{len(missing)} requests, about {sent:.0f} tokens sent, cost about {cost:.2f}")
-            print("an estimate: a token for 4 letters and 750 pixels, 100 for an answer")
-            return {}
-        failed = _ask_all(
-            {c: clips[c] for c in missing}, prompt, digest, endpoint, answers, options
+            print(_estimate(len(missing), prompt, options))
+            return None
+        spent = Spent(options.price_in, options.price_out)
+        asking = Asking(
+            endpoint,
+            answers,
+            prompt,
+            question,
+            options.frames,
+            options.side,
+            options.parallel,
+            spent,
         )
-        for clip, reason in failed.items():
-            print(f"no text for {clip}: {reason}", file=sys.stderr)
-        found = {c: answers.found.get((c, options.llm, digest), {}).get("text") for c in clips}
+        if missing:
+            for clip, reason in asking.ask({c: clips[c] for c in missing}).items():
+                print(f"no text for {clip}: {reason}", file=sys.stderr)
+        found = {c: answers.found.get((c, options.llm, question)) for c in clips}
+        for clip in (clip for clip, text in found.items() if text == ""):
+            print(f"no text for {clip}: the answer is empty", file=sys.stderr)
         return {clip: text for clip, text in found.items() if text}
     finally:
         answers.close()
 
 
-def _ask_all(
-    clips: Mapping[str, ClipRecord],
-    prompt: str,
-    digest: str,
-    endpoint: Endpoint,
-    answers: Answers,
-    options: Namespace,
-) -> dict[str, str]:
-    """Asks for all clips and keeps the answers; the reason of each clip that has none."""
-    failed: dict[str, str] = {}
-    in_a_row = sent = said = 0
-    waiting, flying = iter(clips.items()), dict[Future[Reply], str]()
-    bar = tqdm(total=len(clips), desc="asking", unit="clip", disable=None)
-    with bar, ThreadPoolExecutor(options.parallel) as pool:
-
-        def keep(done: Future[Reply]) -> None:
-            nonlocal in_a_row, sent, said
-            clip = flying.pop(done)
-            try:
-                reply = done.result()
-            except (InputError, NoReplyError) as error:
-                if isinstance(error, InputError) and str(error).startswith(endpoint.url):
-                    raise
-                failed[clip] = str(error)
-                in_a_row += isinstance(error, NoReplyError)
-                tqdm.write(f"{clip}: {error}", file=sys.stderr)
-            else:
-                answers.add((clip, endpoint.llm, digest), *reply)
-                in_a_row = 0
-                sent += reply.usage["prompt_tokens"]
-                said += reply.usage["completion_tokens"]
-            cost = (sent * options.price_in + said * options.price_out) / 1e6
-            bar.set_postfix_str(f"{sent} + {said} tokens, cost {cost:.4f}")
-            bar.update()
-
-        try:
-            while in_a_row < FAILURES_IN_A_ROW:
-                while len(flying) < options.parallel and (item := next(waiting, None)):
-                    job = pool.submit(_describe, item[1], prompt, endpoint, options)
-                    flying[job] = item[0]
-                if not flying:
-                    break
-                for done in wait(flying, return_when=FIRST_COMPLETED).done:
-                    keep(done)
-        finally:  # what is in flight is paid for: wait for it, and keep it
-            endpoint.stopped.set()
-            for done in list(flying):
-                keep(done)
-    if in_a_row >= FAILURES_IN_A_ROW:
-        print(f"stopped after {in_a_row} failures in a row", file=sys.stderr)
-    print(f"{sent} tokens sent, {said} received", file=sys.stderr)
-    return failed
+def _digest(prompt: str, frames: int, side: int) -> str:
+    """Tells one question from another: an answer for other pictures is no answer."""
+    return hashlib.sha256(json.dumps([prompt, frames, side]).encode()).hexdigest()[:16]
 
 
-def _describe(record: ClipRecord, prompt: str, endpoint: Endpoint, options: Namespace) -> Reply:
-    try:
-        source = open_record(record)
-        try:
-            frames = source.read(sample_indices(source.num_frames, options.frames))
-        finally:
-            source.close()
-    except OSError as error:
-        raise InputError(f"{record.path}: can't be read ({error})") from None
-    images = []
-    for frame in frames:
-        image, jpeg = Image.fromarray(frame), io.BytesIO()
-        image.thumbnail((options.side, options.side))
-        image.save(jpeg, "JPEG", quality=90)
-        images.append(jpeg.getvalue())
-    return endpoint.ask(prompt, images)
+def _estimate(requests: int, prompt: str, options: Namespace) -> str:
+    sent = requests * (len(prompt) / 4 + options.frames * options.side**2 / 750)
+    cost = (sent * options.price_in + requests * 100 * options.price_out) / 1e6
+    return (
+        f"{requests} requests, about {sent:.0f} tokens sent, cost about {cost:.2f}\n"
+        "an estimate: a token for 4 letters and 750 pixels, 100 for an answer"
+    )
 
 
 def _filled(template: str, frames: int) -> str:
+    if not template.strip():
+        raise InputError("--prompt: the file is empty")
     try:
-        names = {name for _, name, *_ in string.Formatter().parse(template) if name is not None}
+        fields = list(string.Formatter().parse(template))
+        unknown = {name for _, name, *_ in fields if name is not None} - {"frames"}
+        if unknown:
+            raise InputError(f"--prompt: unknown {', '.join(sorted(unknown))}; known: frames")
+        return template.format(frames=frames)
     except ValueError as error:
         raise InputError(f"--prompt: {error}; a brace that is meant is written twice") from None
-    if names - {"frames"}:
-        raise InputError(
-            f"--prompt: unknown {', '.join(sorted(names - {'frames'}))}; known: frames"
-        )
-    return template.format(frames=frames)
 
 
 def _filtered(texts: Mapping[str, str], classes: Sequence[str], output: Path) -> int:

@@ -22,15 +22,21 @@ from typing import Any, NamedTuple
 from peclip_fast.errors import InputError
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
+LONGEST_ASKED = 600.0  # seconds that a server may ask for
 _AGAIN = (408, 429)
 _EVERY_CLIP = (401, 402, 404)  # key, credit, address or name: wrong for every clip
 
 
 class Reply(NamedTuple):
-    """What the LLM said, and the tokens that it counted."""
+    """What the LLM said, the tokens that it counted, and why it ended (``stop``, ``length``)."""
 
     text: str
     usage: dict[str, int]
+    finish: str
+
+
+class RefusedError(InputError):
+    """The endpoint can't be used for any clip."""
 
 
 class NoReplyError(Exception):
@@ -74,15 +80,15 @@ class Endpoint:
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"--endpoint {self.url}: expected http://... or https://...")
         self.url = self.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
-        self.stopped = Event()
+        self.stopped, self._answered = Event(), False
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def ask(self, prompt: str, images: Sequence[bytes]) -> Reply:
         """The reply to a prompt and JPEG images, in their order.
 
         Raises:
-            NoReplyError: no attempt succeeded, or this request was refused.
-            InputError: the endpoint refuses every request.
+            NoReplyError: no attempt succeeded, this request was refused, or ``stopped`` is set.
+            RefusedError: the endpoint refuses every request, or nothing was ever heard of it.
         """
         content: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
         for image in images:
@@ -90,14 +96,21 @@ class Endpoint:
             content.append({"type": "image_url", "image_url": {"url": url}})
         body = {"model": self.llm, "messages": [{"role": "user", "content": content}]}
         data = json.dumps(body).encode()
+        reason = "not asked, as the run was ended"
         for attempt in range(self.retries + 1):
+            if self.stopped.is_set():
+                break
             try:
                 return self._attempt(data)
             except _AgainError as error:
                 reason = str(error)
+                if error.wait > LONGEST_ASKED:
+                    raise NoReplyError(f"{reason}; asks to wait for {error.wait:.0f} s") from None
                 wait = min(LONGEST_WAIT, self.backoff * 2**attempt) * random.uniform(0.5, 1)
-                if attempt < self.retries and self.stopped.wait(max(wait, error.wait)):
-                    break
+                if attempt < self.retries:
+                    self.stopped.wait(max(wait, error.wait))
+        if not self._answered and not self.stopped.is_set():
+            raise RefusedError(f"{self.url}: {reason}")
         raise NoReplyError(reason)
 
     def _attempt(self, data: bytes) -> Reply:
@@ -107,31 +120,54 @@ class Endpoint:
         request = urllib.request.Request(self.url, data, headers)
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
+                self._answered = True
                 raw = response.read()
         except urllib.error.HTTPError as error:
+            self._answered = True
             with error:
                 reason = f"HTTP {error.code}: {self._told(error)}"
             if error.code in _AGAIN or error.code >= 500:
                 raise _AgainError(reason, _retry_after(error.headers)) from None
             if error.code in _EVERY_CLIP:
-                raise InputError(f"{self.url}: {reason}") from None
+                raise RefusedError(f"{self.url}: {reason}") from None
             raise NoReplyError(reason) from None
+        except ValueError as error:  # an address that can't be one, or a key with a line break
+            raise RefusedError(f"{self.url}: can't be asked ({self._hidden(str(error))})") from None
         except (OSError, http.client.HTTPException) as error:
             raise _AgainError(f"no answer ({error or type(error).__name__})") from None
         try:
-            reply = json.loads(raw)
-            text, usage = reply["choices"][0]["message"]["content"], reply.get("usage") or {}
-            counts = {k: int(usage.get(k, 0)) for k in ("prompt_tokens", "completion_tokens")}
-            return Reply(" ".join((text or "").split()), counts)
+            return _parsed(json.loads(raw))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _AgainError(f"broken reply ({type(error).__name__}: {error})") from None
+            start = self._hidden(" ".join(raw[:200].decode(errors="replace").split()))
+            kind = type(error).__name__
+            raise _AgainError(f"broken reply ({kind}: {error}), beginning '{start}'") from None
 
     def _told(self, error: urllib.error.HTTPError) -> str:
         try:
             text = " ".join(error.read(2000).decode(errors="replace").split())[:200]
         except (OSError, http.client.HTTPException):
             text = str(error.reason)
+        return self._hidden(text)
+
+    def _hidden(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
+
+
+def _parsed(reply: Any) -> Reply:
+    """Whatever has a message is an answer, and paid for: only that must be as it should."""
+    choice = reply["choices"][0]
+    content = choice["message"]["content"]
+    if isinstance(content, list):
+        content = " ".join(part["text"] for part in content if part.get("type") == "text")
+    if not isinstance(content, str | None):
+        raise TypeError(f"expected a text as content, got {type(content).__name__}")
+    usage = reply.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    counts = {
+        key: usage[key] if isinstance(usage.get(key), int) else 0
+        for key in ("prompt_tokens", "completion_tokens")
+    }
+    return Reply(" ".join((content or "").split()), counts, str(choice.get("finish_reason") or ""))
 
 
 def _retry_after(headers: Any) -> float:

@@ -1,0 +1,92 @@
+"""A local server that plays an LLM's endpoint, and fails in every way when told to."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+ANSWER = {
+    "choices": [{"message": {"content": "A happy mouth opens."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+}
+
+
+class Llm(ThreadingHTTPServer):
+    """Plays ``failures`` first, one a request, then answers.
+
+    Args of a failure: a status, a name that ``_Handler`` knows, or JSON to send in place of the
+    answer.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.failures: list[Any] = []
+        self.always: list[Any] = []
+        self.paid: Counter[str] = Counter()
+        self.requests: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.slow = 0.0
+        self.reached, self.gate = Event(), Event()
+        self.gate.set()
+        Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Llm
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.times.append(time.monotonic())
+        self.server.requests.append(
+            {"path": self.path, "key": self.headers["Authorization"]} | body
+        )
+        todo = self.server.failures or self.server.always
+        failure = todo.pop(0) if todo is self.server.failures else (todo[0] if todo else None)
+        if failure == "late":
+            time.sleep(2.5)
+        elif failure == "half":
+            self._send(200, b'{"choices": [', length=500)
+        elif failure == "broken":
+            self._send(200, b'{"choices": [')
+        elif failure == "html":
+            self._send(200, b"<html>busy</html>")
+        elif failure == "date":
+            self._send(429, b"{}", email.utils.formatdate(time.time() + 2, usegmt=True))
+        elif isinstance(failure, int):
+            self._send(failure, b'{"error": "no"}', "0.2" if failure == 429 else None)
+        elif isinstance(failure, tuple):
+            self._send(failure[0], b"{}", failure[1])
+        elif isinstance(failure, dict) and "choices" not in failure:
+            self._send(200, json.dumps(failure).encode())
+        else:
+            self.server.paid[json.dumps(body["messages"])] += 1
+            self.server.reached.set()
+            time.sleep(self.server.slow)
+            self.server.gate.wait(10)
+            self._send(200, json.dumps(failure or ANSWER).encode())
+
+    def _send(
+        self, code: int, data: bytes, wait: str | None = None, length: int | None = None
+    ) -> None:
+        self.send_response(code)
+        if wait is not None:
+            self.send_header("Retry-After", wait)
+        if 300 <= code < 400:
+            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+        self.send_header("Content-Length", str(length or len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
