@@ -91,7 +91,7 @@ class Lexicon:
             form = form.replace("-", "")
         self.named.setdefault(form, Naming(label, reason))
         known = len(word) >= 5 or len(form) >= 7 or word in words("often")
-        if known and (form in (word, f"{word}s") or not _UNUSUAL.search(form)):
+        if known and not _UNUSUAL.search(form[len(word) :]):
             self._readable.add(form)
 
     def exact(self, word: str) -> Naming | None:

@@ -157,6 +157,7 @@ def test_what_is_left_reads_well(clean: LeakFilter, text: str, left: str) -> Non
         ("The lip corners are slightly depressed.", "The lip corners are slightly depressed."),
         ("It depresses the lower lip.", "It depresses the lower lip."),
         ("A depressed man with pressed lips.", "A man with pressed lips."),
+        ("Her downcast gaze lifts.", "Her downcast gaze lifts."),
         ("The contents of the frame.", "The contents of the frame."),
         ("A content smile spreads.", "A smile spreads."),
         ("Composed of two parts, a composed man.", "Composed of two parts, a man."),
