@@ -35,8 +35,8 @@ def forms(word: str) -> set[str]:
         stems = {f"{word}k"}
     if re.search(r"[^aeiou][aeiou][bdglmnprt]$|[aeiou]l$", word):
         stems.add(word + word[-1])
-    ends: tuple[str, ...] = ("ed", "ing") if len(word) <= 3 and word[-1] == "e" else _VERB_ENDS
-    found |= {stem + end for stem in stems for end in ends if len(stem) > 1}
+    of_verb: tuple[str, ...] = ("ed", "ing") if len(word) <= 3 and word[-1] == "e" else _VERB_ENDS
+    found |= {stem + end for stem in stems for end in of_verb if len(stem) > 1}
     return found | {word + end for end in _WHOLE_ENDS}
 
 
