@@ -144,8 +144,11 @@ def test_a_bug_keeps_its_traceback(config: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "error: python -m peclip_fast.data: expected check, summary or pack"),
-        (["chek"], "error: python -m peclip_fast.data: expected check, summary or pack, got chek"),
+        ([], "error: python -m peclip_fast.data: expected check, summary, pack or cues"),
+        (
+            ["chek"],
+            "error: python -m peclip_fast.data: expected check, summary, pack or cues, got chek",
+        ),
         (["check"], "error: the following arguments are required: config"),
         (["check", "demo", "--timeout", "0"], "error: --timeout 0: expected more than 0 seconds"),
         (["summary", "nix"], "error: CONFIG nix: no such file, and no configuration of that"),

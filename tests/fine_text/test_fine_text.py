@@ -112,7 +112,10 @@ def test_a_process_that_is_ended_doesnt_pay_again(
     llm.slow = 0.15
     call = arguments(llm, tiny_clips, tmp_path, "--timeout", "20", "--parallel", "2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "peclip_fast.fine_text", *call], stderr=subprocess.PIPE
+        [sys.executable, "-m", "peclip_fast.fine_text", *call],
+        stderr=subprocess.PIPE,
+        # Where the tests run in the background of a shell, SIGINT is ignored and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     answers = tmp_path / "fine.answers.jsonl"
     while not (answers.exists() and answers.read_bytes().count(b"\n") >= 3):
