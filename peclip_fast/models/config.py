@@ -56,10 +56,9 @@ class FineCliperConfig:
         if not any(branches):
             raise InputError("finecliper: expected at least one branch, got none")
         for name in ("positive_text", "negative_text"):
-            if "{label}" not in (getattr(self, name) or "{label}"):
-                raise InputError(
-                    f"finecliper.{name}={getattr(self, name)!r}: expected {{label}} in it"
-                )
+            text = getattr(self, name)
+            if text is not None and "{label}" not in text:
+                raise InputError(f"finecliper.{name}={text!r}: expected {{label}} in it")
         if self.negative_adapter and self.negative_text is None:
             raise InputError(
                 "finecliper.negative_adapter: expected false where negative_text is null, as it "

@@ -306,6 +306,8 @@ def test_other_inputs_are_named(make):
     [
         ({"frames": False}, "at least one branch"),
         ({"negative_text": "no"}, r"negative_text='no': expected \{label\} in it"),
+        ({"negative_text": ""}, r"negative_text='': expected \{label\} in it"),
+        ({"positive_text": ""}, r"positive_text='': expected \{label\} in it"),
         ({"negative_text": None}, "negative_adapter: expected false where negative_text is null"),
         ({"cue_hidden": 0}, "cue_hidden=0: expected at least 1"),
         ({"temporal_layers": -1}, "temporal_layers=-1: expected at least 0"),
