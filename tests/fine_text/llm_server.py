@@ -19,8 +19,8 @@ ANSWER = {
 class Llm(ThreadingHTTPServer):
     """Plays ``failures`` first, one a request, then answers.
 
-    Args of a failure: a status, a name that ``_Handler`` knows, or JSON to send in place of the
-    answer.
+    A failure is a status, a name that ``_Handler`` knows, or JSON to send in place of the answer.
+    The first ``together`` requests are held until all of them are there.
     """
 
     daemon_threads = True
@@ -33,9 +33,10 @@ class Llm(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.slow = 0.0
+        self.together = 0
         self.reached, self.gate = Event(), Event()
         self.gate.set()
-        Thread(target=self.serve_forever, daemon=True).start()
+        Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -51,10 +52,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(
             {"path": self.path, "key": self.headers["Authorization"]} | body
         )
+        self._wait_for_the_others()
         todo = self.server.failures or self.server.always
         failure = todo.pop(0) if todo is self.server.failures else (todo[0] if todo else None)
         if failure == "late":
-            time.sleep(2.5)
+            self.connection.settimeout(30)
+            self.rfile.read(1)  # until the client has given up
         elif failure == "half":
             self._send(200, b'{"choices": [', length=500)
         elif failure == "broken":
@@ -75,6 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.slow)
             self.server.gate.wait(10)
             self._send(200, json.dumps(failure or ANSWER).encode())
+
+    def _wait_for_the_others(self) -> None:
+        last = time.monotonic() + 10
+        while len(self.server.requests) < self.server.together and time.monotonic() < last:
+            time.sleep(0.01)
 
     def _send(
         self, code: int, data: bytes, wait: str | None = None, length: int | None = None

@@ -14,8 +14,8 @@ from peclip_fast.fine_text.endpoint import Endpoint, NoReplyError, RefusedError,
 GOOD = Reply("A happy mouth opens.", {"prompt_tokens": 10, "completion_tokens": 5}, "stop")
 
 
-def endpoint(llm: Llm, retries: int = 3, key: str | None = "s3cret") -> Endpoint:
-    return Endpoint(llm.url, "test", key, timeout=0.4, retries=retries, backoff=0.01)
+def endpoint(llm: Llm, retries: int = 3, timeout: float = 20) -> Endpoint:
+    return Endpoint(llm.url, "test", "s3cret", timeout=timeout, retries=retries, backoff=0.01)
 
 
 def answer(content: Any, **more: Any) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def test_what_is_sent(llm: Llm) -> None:
 )
 def test_what_passes_is_asked_for_again(llm: Llm, failure: Any) -> None:
     llm.failures = [failure, failure]
-    assert endpoint(llm).ask("Say it.", []) == GOOD
+    timeout = 2 if failure == "late" else 20
+    assert endpoint(llm, timeout=timeout).ask("Say it.", []) == GOOD
     assert len(llm.requests) == 3
 
 
@@ -47,7 +48,7 @@ def test_what_passes_is_asked_for_again(llm: Llm, failure: Any) -> None:
 )
 def test_it_gives_up_after_the_retries(llm: Llm, failure: Any) -> None:
     llm.always = [answer(None)]
-    client = endpoint(llm, retries=1)
+    client = endpoint(llm, retries=1, timeout=2 if failure == "late" else 20)
     client.ask("It is there.", [])
     llm.always = [failure]
     with pytest.raises(NoReplyError):
