@@ -15,6 +15,7 @@ _PAIRS = {"*": "*", "_": "_", '"': '"', "'": "'", "`": "`", "(": ")", "[": "]", 
 _LAST_WORD = re.compile(r"(?:(?<=\s)|^)[,;]?([^\W\d_]+),?\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 _CONJUNCTION = re.compile(r"(?:and|or|but|nor|yet)\b\s*", re.IGNORECASE)
+_LINK = re.compile(r"[,;]?\s*(?:(?:and|but|yet|as|while|because|since|so)\b\s*)?", re.IGNORECASE)
 _MODIFIER = re.compile(r"(?:ed|ing|y|ful|less|ous|ive|al|en|tense|wide|soft|slight|stern)\Z")
 _ENDS = ".!?"
 _MARKS = ".,;:!?"
@@ -104,13 +105,25 @@ def _last(left: str) -> str:
     return found[1].lower() if found else ""
 
 
+def _framing(text: str) -> bool:
+    return all(word.lower() in words("frame") for word in re.findall(r"[^\W_]+", text))
+
+
 def _without_frame(left: str, right: str, blank: str) -> str:
-    """Both parts together; a sentence that says nothing any more, such as "He looks.", is left
-    out."""
+    """Both parts together without a sentence, or a clause in front of another, that says nothing
+    any more: "He looks.", "He looks and his brow sinks."."""
     start = max((left.rfind(mark) for mark in f"{_ENDS}\n"), default=-1) + 1
     stops = [k for mark in f"{_ENDS}\n" if (k := right.find(mark)) >= 0]
     end = min(stops, default=len(right) - 1) + 1
-    rest = re.findall(r"[^\W_]+", left[start:] + " " + right[:end])
-    if rest and not all(word.lower() in words("frame") for word in rest):
-        return left + blank + right
+    if not _framing(left[start:] + " " + right[:end]):
+        clause = _LINK.sub("", right, count=1)
+        first = _FIRST_WORD.match(clause)
+        start = max(start, left.rfind(",") + 1, left.rfind(";") + 1)
+        if not (
+            _last(left) in words("copulas")
+            and (first and first[0].lower() in words("starting"))
+            and _framing(left[start:])
+        ):
+            return left + blank + right
+        right, end = clause[:1].upper() + clause[1:] if _capital(left[start:]) else clause, 0
     return f"{left[:start].rstrip()} {right[end:].lstrip()}".strip()
