@@ -79,7 +79,7 @@ def import_commands() -> dict[str, list[str]]:
         "Python alone": python("pass"),
         "torch": python("import torch"),
         "torch and open_clip": python("import torch, open_clip"),
-        "ours": python("import peclip_fast"),
+        "ours": python("from peclip_fast import create_model"),
     }
 
 

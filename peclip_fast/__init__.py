@@ -1,19 +1,25 @@
 """PE-CLIP, accelerated: a frozen CLIP adapted to dynamic facial expression recognition."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
 
 # From a checkout's root the source shadows the installed package; its built parts stay in reach.
 __path__ = extend_path(__path__, __name__)
 
-from peclip_fast import ops
 from peclip_fast.errors import InputError
-from peclip_fast.models import (
-    ModelConfig,
-    PEClip,
-    create_model,
-    from_pretrained,
-    load_reference_checkpoint,
-)
+
+if TYPE_CHECKING:
+    from peclip_fast import ops
+    from peclip_fast.models import (
+        ModelConfig,
+        PEClip,
+        create_model,
+        from_pretrained,
+        load_reference_checkpoint,
+    )
 
 __version__ = "0.1.0"
 
@@ -26,3 +32,17 @@ __all__ = [
     "load_reference_checkpoint",
     "ops",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is asked for: open_clip takes seconds, and neither `ops` nor a command like
+    `compare` needs it."""
+    if name == "ops":
+        return import_module("peclip_fast.ops")
+    if name in __all__:
+        return getattr(import_module("peclip_fast.models"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,10 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import torch
-
-from peclip_fast.config import one_line
-from peclip_fast.errors import InputError
+from peclip_fast.errors import InputError, one_line
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -32,7 +29,9 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every command imports
+            raise
         message = f"{error}; lower train.batch_size (and raise train.accumulate)"
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from peclip_fast.data.config import DataConfig
-from peclip_fast.errors import InputError
+from peclip_fast.errors import InputError, one_line
 from peclip_fast.models.config import ModelConfig
 
 CONFIGS = Path(str(files("peclip_fast"))) / "configs"
@@ -343,11 +343,6 @@ def resolve(
         parser.set_defaults(dict(_flat(values.as_dict())))
     built = parser.instantiate(read_arguments(parser, argv))
     return RunConfig(*(built[section] for section in SECTIONS))
-
-
-def one_line(error: object) -> str:
-    """A message without its line breaks."""
-    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager

@@ -81,3 +81,16 @@ def test_output_that_nobody_reads(tmp_path):
     )
     assert ended.stdout.startswith("usage: python -m peclip_fast.train")
     assert ended.stderr == ""
+
+
+def test_what_isnt_used_isnt_waited_for(tmp_path):
+    """`compare` needs no torch, and the operators no open_clip and no compiler: seconds each."""
+    code = """
+import sys, peclip_fast.compare
+assert "torch" not in sys.modules
+import peclip_fast.ops
+assert not {"open_clip", "torch._dynamo"} & sys.modules.keys()
+"""
+    (tmp_path / "imports.py").write_text(code)
+    ended = run("imports", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr

@@ -173,7 +173,7 @@ def _why_not_auto(
 
 
 @functools.cache
-def _select(
+def search(
     op: str,
     backend: str,
     device: torch.device,
@@ -182,6 +182,7 @@ def _select(
     hidden: int,
     frames: int,
 ) -> str:
+    """`select` outside of torch.compile."""
     call = (device, dtype, width, hidden, frames)
     if backend == "auto":
         order = PREFERENCE.get(device.type, ("reference",))
@@ -191,20 +192,6 @@ def _select(
     if reason := why_not(op, backend, *call):
         raise InputError(f"backend {backend!r} can't run {op}: {reason}")
     return backend
-
-
-@torch.compiler.assume_constant_result
-def _select_while_compiling(
-    op: str,
-    backend: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    width: int,
-    hidden: int,
-    frames: int,
-) -> str:
-    """torch.compile keeps the answer as a constant of its graph instead of tracing the search."""
-    return _select(op, backend, device, dtype, width, hidden, frames)
 
 
 def select(
@@ -225,10 +212,12 @@ def select(
     if backend == "reference":
         return backend
     if torch.compiler.is_compiling():
+        from peclip_fast.ops.compiling import select_constant
+
         # Weights given as symbolic sizes (dynamic=True) become the constants that they are.
         sizes = (operator.index(width), operator.index(hidden), operator.index(frames))
-        return _select_while_compiling(op, backend, device, dtype, *sizes)
-    return _select(op, backend, device, dtype, width, hidden, frames)
+        return select_constant(op, backend, device, dtype, *sizes)
+    return search(op, backend, device, dtype, width, hidden, frames)
 
 
 def product_dtype(x: torch.Tensor) -> torch.dtype:
@@ -303,7 +292,7 @@ def describe(
         for device in ("cpu", "cuda"):
             absent = gpu_missing() if device == "cuda" else None
             call = (torch.device(device), dtype, width, hidden, frames)
-            choice = None if absent else _select(op, "auto", *call)
+            choice = None if absent else search(op, "auto", *call)
             not_taken = {
                 name: absent
                 or _why_not_auto(op, name, *call)

@@ -164,7 +164,7 @@ def test_reference_gradient() -> None:
 
 def test_what_auto_takes() -> None:
     """The matrix unit for what it can do, PyTorch for the rest, the same numbers either way."""
-    backends._select.cache_clear()
+    backends.search.cache_clear()
     cpu = torch.device("cpu")
     for dtype, width, tokens, expected in (
         (BF16, 64, 199, "cpu"), (BF16, 80, 199, "reference"), (BF16, 160, 9, "reference"),

@@ -18,7 +18,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], backends.K
     declared: dict[tuple[str, str], backends.Kernel] = {}
     monkeypatch.setattr(backends, "_kernels", declared)
     monkeypatch.setattr(backends, "VERIFIED", set())
-    backends._select.cache_clear()
+    backends.search.cache_clear()
     backends.declare(
         "op",
         "cpu",
@@ -26,7 +26,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], backends.K
     )
     backends.declare("op", "triton", backends.Kernel(("cuda",), lambda: "triton has a cold"))
     yield declared
-    backends._select.cache_clear()
+    backends.search.cache_clear()
 
 
 def select(backend: str, dtype: torch.dtype = torch.float32, frames: int = 16, **sizes: int) -> str:
@@ -38,7 +38,7 @@ def test_auto_takes_verified_kernels_only(kernels: object) -> None:
     assert select("auto") == "reference"
     backends.VERIFIED.add(("op", "cpu"))
     assert select("auto") == "reference", "the choice is remembered"
-    backends._select.cache_clear()
+    backends.search.cache_clear()
     assert select("auto") == "cpu"
     assert select("auto", hidden=193) == "reference"
     assert select("auto", dtype=torch.float64) == "reference"
@@ -87,7 +87,7 @@ def test_capability(
         backends.select("op", "cuda", *call)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert backends.select("op", "cuda", *call) == "cuda"
-    backends._select.cache_clear()
+    backends.search.cache_clear()
     assert backends.select("op", "auto", *call) == "cuda"
 
 

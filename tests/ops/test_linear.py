@@ -191,7 +191,7 @@ def test_compiled_whole() -> None:
 
 
 def test_what_auto_takes() -> None:
-    backends._select.cache_clear()
+    backends.search.cache_clear()
     cpu = torch.device("cpu")
     for dtype, depth, columns, expected in (
         (BF16, 768, 2304, "cpu"), (BF16, 40, 64, "reference"), (BF16, 64, 40, "reference"),
