@@ -134,7 +134,7 @@ class RunConfig:
         if self.train.cuda_graphs:
             raise InputError("train.cuda_graphs: takes the method pe_clip alone")
         wanted = self.model.finecliper
-        if (wanted.parsing or wanted.landmarks) and not (self.data.cues or self.demo):
+        if self.reads_cues and not (self.data.cues or self.demo):
             raise InputError(
                 "data.cues: expected the folder that `python -m peclip_fast.data cues` wrote, for "
                 "model.finecliper's parsing and landmarks"
@@ -147,13 +147,13 @@ class RunConfig:
                 f"train.target=descriptions: expected model.finecliper.{part} false, as {why}"
             )
         reader = "train.target=descriptions" if described else "model.finecliper.descriptions"
-        if (described or wanted.descriptions) and not (self.data.descriptions or self.demo):
+        if self.reads_descriptions and not (self.data.descriptions or self.demo):
             raise InputError(
                 "data.descriptions: expected the file that `python -m peclip_fast.fine_text` "
                 f"wrote, for {reader}"
             )
         mixed = self.data.mix.mixup + self.data.mix.fmix > 0
-        if (described or wanted.descriptions) and mixed:
+        if self.reads_descriptions and mixed:
             raise InputError(
                 f"data.mix: expected mixup 0 and fmix 0, as texts can't be mixed ({reader})"
             )
@@ -169,6 +169,28 @@ class RunConfig:
         if self.demo:
             return f"{self.data.dataset} (built-in demo: rendered faces, not real data)"
         return self.data.dataset
+
+    @property
+    def reads_cues(self) -> bool:
+        """Whether its model sees `data.cues`."""
+        wanted = self.model.finecliper
+        return self.model.method == "finecliper" and (wanted.parsing or wanted.landmarks)
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether its model, or its training, reads `data.descriptions`."""
+        read = self.model.finecliper.descriptions or self.train.target == "descriptions"
+        return self.model.method == "finecliper" and read
+
+    @property
+    def without_unread(self) -> RunConfig:
+        """Without the files that it doesn't read, which change nothing in the run."""
+        data = dataclasses.replace(
+            self.data,
+            cues=self.data.cues if self.reads_cues else None,
+            descriptions=self.data.descriptions if self.reads_descriptions else None,
+        )
+        return dataclasses.replace(self, data=data)
 
     @property
     def as_tested(self) -> RunConfig:

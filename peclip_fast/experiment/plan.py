@@ -184,7 +184,7 @@ def plan(
     rows = []
     for row in experiment.rows():
         own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []
-        config = resolve([*recipe, *over, *own])
+        config = resolve([*recipe, *over, *own]).without_unread
         first = config.train.seed
         cells = [
             Cell(replace(

@@ -116,6 +116,14 @@ def test_finecliper_shares_its_runs():
     assert len(set(names(plans))) == 22  # video stands in 6 tables, cues in 2, all in 4
 
 
+def test_files_that_a_row_does_not_read_are_not_part_of_its_run():
+    one, other = (planned("finecliper-table5", f"--data.cues={folder}") for folder in "ab")
+    same = [a == b for a, b in zip(names([one]), names([other]), strict=True)]
+    assert same == [not row.config.reads_cues for row in one.rows]
+    assert set(same) == {True, False}
+    assert names([planned("table6")]) == names([planned("table6", *WITH_FILES)])
+
+
 def test_finecliper_on_the_demo_needs_no_files():
     for name in FINE:
         if name != "finecliper-table8":
