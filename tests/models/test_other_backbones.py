@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+
+import open_clip.factory
+import open_clip.timm_model
 import pytest
 import torch
 import torch.nn.functional as F
-from small_towers import SIZE, WordTokenizer, save_small
+from small_towers import BLOCKS, SIZE, WordTokenizer, save_small
 
 from peclip_fast import create_model, from_pretrained
 from peclip_fast.models.ablation import with_parts
 
 CLASSES = ("happiness", "sadness", "anger")
 SMALL = ("clip", "eva02", "siglip", "pe-core", "clipa")
-PUBLIC = ("ViT-B-32", "ViT-L-14", "EVA02-B-16", "ViT-B-16-SigLIP")
+WHOLE = "ViT-B-32"
+CUT = ("ViT-L-14", "EVA02-B-16", "ViT-B-16-SigLIP")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +43,34 @@ def make(backbone, **config):
     return model
 
 
-@pytest.fixture(
-    scope="module",
-    params=[*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in PUBLIC)],
-)
+@contextmanager
+def few_blocks(name):
+    """open_clip's model of that name, in all its widths, with three blocks in each tower."""
+    config = deepcopy(open_clip.get_model_config(name))
+    for tower in ("vision_cfg", "text_cfg"):
+        config[tower]["layers"] = BLOCKS
+    build = open_clip.timm_model.timm.create_model
+
+    def shallow(tower, **given):
+        same = tower == config["vision_cfg"].get("timm_model_name")
+        return build(tower, **given, **({"depth": BLOCKS} if same else {}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+        patch.setattr(open_clip.timm_model.timm, "create_model", shallow)
+        yield
+
+
+@pytest.fixture(scope="module", params=[*SMALL, pytest.param(WHOLE, marks=pytest.mark.slow), *CUT])
 def model(request, folders):
-    small = request.param in folders
-    depth = {"prompt_depth": 3, "reduction": 16} if small else {}
-    return make(folders.get(request.param, request.param), **depth)
+    """The methods' own depth and reduction for the whole one."""
+    if request.param == WHOLE:
+        yield make(WHOLE)
+        return
+    with few_blocks(request.param) if request.param in CUT else nullcontext():
+        model = make(folders.get(request.param, request.param), prompt_depth=3, reduction=16)
+        assert len(model.temporal) == BLOCKS
+        yield model
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +104,7 @@ def test_shapes_and_freezing_and_gradients_of_a_step(model, frames):
 
 
 def test_without_its_parts_it_is_the_backbone(model, frames):
-    """As with_parts leaves it, for the real sizes too."""
+    """As with_parts leaves it, for the real widths too."""
     frozen = with_parts(model, ())
     with torch.no_grad():
         images = model.backbone.encode_image(frames.flatten(0, 1))
