@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +22,44 @@ from peclip_fast.demo import CUES, DESCRIPTIONS, ORDER_TEXTS, prepare_demo, rend
 from peclip_fast.demo.train_backbone import FIRST_IDENTITY
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS
 
+FEW = {"train": range(2), "test": range(1000, 1002)}
+ONE = {"train": range(1), "test": range(1000, 1001)}
+
 
 @pytest.fixture
 def few(monkeypatch):
     """Only two faces per split."""
-    monkeypatch.setattr(render, "IDENTITIES", {"train": range(2), "test": range(1000, 1002)})
+    monkeypatch.setattr(render, "IDENTITIES", FEW)
+
+
+@pytest.fixture
+def one(monkeypatch):
+    """Only one face per split."""
+    monkeypatch.setattr(render, "IDENTITIES", ONE)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of each variant with two faces per split, and what was printed."""
+    folders = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "IDENTITIES", FEW)
+        for variant in ("expressions", "order"):
+            root = tmp_path_factory.mktemp(variant) / "demo"
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err):
+                prepare_demo(root, variant)
+            folders[variant] = root, out.getvalue(), err.getvalue()
+    return folders
 
 
 @pytest.mark.parametrize("variant", ["expressions", "order"])
-def test_the_reader_finds_what_was_drawn(few, tmp_path, capsys, variant):
-    prepare_demo(tmp_path / "demo", variant)
-    out, err = capsys.readouterr()
+def test_the_reader_finds_what_was_drawn(drawn, variant):
+    root, out, err = drawn[variant]
     assert out == ""  # stdout is for what a command was asked for, such as JSON
     assert "drawing the demo's" in err
     name = "demo" if variant == "expressions" else "demo-order"
-    splits = open_splits(DataConfig(dataset=name, root=tmp_path / "demo"))
+    splits = open_splits(DataConfig(dataset=name, root=root))
     names = EXPRESSIONS if variant == "expressions" else ORDER_TEXTS
     assert set(splits.classes) == set(names)
     if variant == "expressions":
@@ -51,9 +76,8 @@ def test_the_reader_finds_what_was_drawn(few, tmp_path, capsys, variant):
 
 
 @pytest.mark.parametrize("variant", ["expressions", "order"])
-def test_every_clip_comes_with_its_true_cues_and_a_description(few, tmp_path, variant):
-    root = tmp_path / "demo"
-    prepare_demo(root, variant)
+def test_every_clip_comes_with_its_true_cues_and_a_description(drawn, variant):
+    root = drawn[variant][0]
     name = "demo" if variant == "expressions" else "demo-order"
     config = DataConfig(name, root, cues=root / CUES, descriptions=root / DESCRIPTIONS)
     splits = open_splits(config)
@@ -152,7 +176,7 @@ def wait_until(true, seconds=60):
         time.sleep(0.005)
 
 
-def test_a_finished_folder_is_used_again(few, tmp_path):
+def test_a_finished_folder_is_used_again(one, tmp_path):
     root = tmp_path / "demo"
     prepare_demo(root, "order")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
@@ -160,7 +184,7 @@ def test_a_finished_folder_is_used_again(few, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-def test_another_version_is_drawn_anew(few, tmp_path):
+def test_another_version_is_drawn_anew(one, tmp_path):
     root = tmp_path / "demo"
     prepare_demo(root, "order")
     (root / render.MARKER).write_text(json.dumps({"demo": "order", "version": 0}))
