@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,11 +51,13 @@ def test_the_strong_baseline_walks_with_nn_gru(
 
 
 def test_nn_gru_is_called_between_the_graphs(
-    small_backbone: str, monkeypatch: pytest.MonkeyPatch
+    tiny_backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Into no C++, which takes a compiler minutes.
+    # Into no C++, which takes a compiler minutes; three blocks, as the reference isn't asked.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    able = pe_clip.programs(small_backbone, "fp32", "cuda")
+    few = functools.partial(pe_clip.create_model, prompt_depth=2)
+    monkeypatch.setattr(pe_clip, "create_model", few)
+    able = pe_clip.programs(tiny_backbone, "fp32", "cuda")
     (_, eager), (model, program) = able["plain PyTorch"](), able[pe_clip.AROUND_GRU]()
     calls: list[bool] = []
     gru = torch._VF.gru
@@ -64,7 +67,7 @@ def test_nn_gru_is_called_between_the_graphs(
         return gru(*arguments)
 
     monkeypatch.setattr(torch._VF, "gru", counted)
-    frames = pe_clip.make_frames(2, pe_clip.image_size(small_backbone), torch.device("cpu"))
+    frames = pe_clip.make_frames(2, pe_clip.image_size(tiny_backbone), torch.device("cpu"))
     with torch.no_grad():
         found = program(frames)
         assert calls == [False] * len(model.temporal)
@@ -115,7 +118,7 @@ def test_a_program_that_fails_on_a_gpu_is_left_out(
 
     programs = pe_clip.programs
     arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
-    arguments += ["--seconds", "0.1", "--what", "train step", "--output", str(tmp_path)]
+    arguments += ["--seconds", "0", "--what", "train step", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["pe_clip", *arguments])
     monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *_: 1.0)
     monkeypatch.setattr(pe_clip, "programs", able("ours"))
@@ -135,11 +138,20 @@ def test_other_logits_end_the_benchmark() -> None:
         pe_clip.check({"reference": torch.zeros(1), "ours": torch.ones(1)}, "fp32")
 
 
-@pytest.mark.slow
+def test_peak_memory_is_of_a_process_of_its_own(small_backbone: str) -> None:
+    """This one's highest was reached before, so that two small steps wouldn't show in it."""
+    make = pe_clip.programs(small_backbone, "bf16", "cpu")["ours"]
+    torch.ones(2**29, dtype=torch.uint8)
+    size = pe_clip.image_size(small_backbone)
+    assert 0 < pe_clip.peak_memory_alone(make, 1, size, "cpu") < 2**29
+
+
 def test_the_command(small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "2"]
-    arguments += ["--seconds", "0.1", "--programs", "reference", "ours", "--output", str(tmp_path)]
+    arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
+    arguments += ["--seconds", "0", "--programs", "reference", "ours", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["pe_clip", *arguments])
+    # The processes are above; what is sent to them is here.
+    monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *sent: len(pickle.dumps(sent)))
     pe_clip.main()
     rows = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
     assert [(row["what"], row["program"]) for row in rows] == [
@@ -147,4 +159,5 @@ def test_the_command(small_backbone: str, tmp_path: Path, monkeypatch: pytest.Mo
         for what in ("inference", "train step", "peak memory")
         for program in ("reference", "ours")
     ]
-    assert all(row["bytes"] > 0 for row in rows[-2:])  # of processes of their own
+    assert all(row["runs"] == 5 and row["median_ms"] > 0 for row in rows[:-2])
+    assert all(row["bytes"] > 0 for row in rows[-2:])

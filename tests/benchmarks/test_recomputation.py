@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from small_backbone import save_small_backbone
 
-from benchmarks import recomputation
+from benchmarks import pe_clip, recomputation
 from benchmarks.results_files import Record, Results
 from benchmarks.tables import block
 
@@ -23,12 +24,18 @@ def test_other_gradients_end_the_benchmark() -> None:
         recomputation.check(ones, [torch.full((4,), torch.nan)], 1.0)
 
 
-@pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = save_small_backbone(tmp_path)
     arguments = ["--device", "cpu", "--backbones", backbone, "--blocks", "0", "9"]
-    arguments += ["--seconds", "0.1", "--output", str(tmp_path)]
+    arguments += ["--clips", "1", "--seconds", "0", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["recomputation", *arguments])
+
+    def peak_memory_alone(maker, *sent):
+        """What is sent to a process, which test_pe_clip_programs starts, makes this model."""
+        maker, *_ = pickle.loads(pickle.dumps((maker, *sent)))
+        return 500.0 - 10 * maker()[0]._recomputed
+
+    monkeypatch.setattr(pe_clip, "peak_memory_alone", peak_memory_alone)
     recomputation.main()
     file = tmp_path / "recomputation-cpu.json"
     found = json.loads(file.read_text(), object_hook=lambda o: Record(str(file), o))
