@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from peclip_fast.fine_text.disguise import is_emoji, plain, spellings
-from peclip_fast.fine_text.lexicon import Lexicon, Naming, data
+from peclip_fast.fine_text.lexicon import Naming, data, lexicon
 from peclip_fast.fine_text.mending import mended
 
 _LETTER = r"[^\W_]"
@@ -60,7 +60,7 @@ class LeakFilter:
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self.lexicon = Lexicon(classes)
+        self.lexicon = lexicon(tuple(classes))
         self._phrases = _pattern([phrase for phrase, _ in self.lexicon.phrases])
         self._labelled = [(_pattern([text]), naming) for text, naming in self.lexicon.phrases]
         self._kept = _pattern(data()["kept"])

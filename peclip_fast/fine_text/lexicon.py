@@ -131,6 +131,12 @@ class Lexicon:
         return None
 
 
+@functools.lru_cache(maxsize=8)
+def lexicon(classes: tuple[str, ...]) -> Lexicon:
+    """The lexicon of these classes, made once: it takes half a second."""
+    return Lexicon(classes)
+
+
 def _parts(name: str) -> list[str]:
     parts = [part.lower() for part in _CAMEL.split(name)]
     return [part for part in parts if len(part) >= 3 and part not in _SMALL]

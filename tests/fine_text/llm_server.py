@@ -20,7 +20,8 @@ class Llm(ThreadingHTTPServer):
     """Plays ``failures`` first, one a request, then answers.
 
     A failure is a status, a name that ``_Handler`` knows, or JSON to send in place of the answer.
-    The first ``together`` requests are held until all of them are there.
+    The first ``together`` requests are held until all of them are there; answers after the first
+    ``free`` wait for the gate.
     """
 
     daemon_threads = True
@@ -33,7 +34,7 @@ class Llm(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.slow = 0.0
-        self.together = 0
+        self.together = self.free = 0
         self.reached, self.gate = Event(), Event()
         self.gate.set()
         Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -76,7 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.paid[json.dumps(body["messages"])] += 1
             self.server.reached.set()
             time.sleep(self.server.slow)
-            self.server.gate.wait(10)
+            if sum(self.server.paid.values()) > self.server.free:
+                self.server.gate.wait(30)
             self._send(200, json.dumps(failure or ANSWER).encode())
 
     def _wait_for_the_others(self) -> None:

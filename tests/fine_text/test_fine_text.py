@@ -109,8 +109,9 @@ def test_a_second_refusal_loses_no_answer_in_flight(
 def test_a_process_that_is_ended_doesnt_pay_again(
     llm: Llm, tiny_clips: Path, tmp_path: Path, kill: signal.Signals
 ) -> None:
-    llm.slow = 0.15
-    call = arguments(llm, tiny_clips, tmp_path, "--parallel", "2")
+    llm.slow, llm.free = 0.15, 4
+    llm.gate.clear()
+    call = arguments(llm, tiny_clips, tmp_path, "--parallel", "2", "--timeout", "60")
     process = subprocess.Popen(
         [sys.executable, "-m", "peclip_fast.fine_text", *call],
         stderr=subprocess.PIPE,
@@ -122,9 +123,10 @@ def test_a_process_that_is_ended_doesnt_pay_again(
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(kill)
-    process.communicate(timeout=30)
+    time.sleep(1)  # two answers are in flight, and paid for
+    llm.gate.set()
+    process.communicate(timeout=60)
     assert process.returncode == (130 if kill == signal.SIGINT else -kill)
-    time.sleep(0.3)
     kept, paid = len(rows_whole(answers)), sum(llm.paid.values())
     assert 3 <= kept < CLIPS
     if kill == signal.SIGINT:
