@@ -1,4 +1,4 @@
-"""What the operators' tests share: how far from fp64 a result may be, and layouts in memory."""
+"""What the operators' tests share: how far from fp64 a result may be, layouts, opcheck's tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Results = dict[str, Tensor]
 # Of a small tensor one draw's error is a matter of luck, so eager's is the largest over some draws.
 DRAWS = 4
+# Of opcheck's tests for a backward operator: the forward's are traced and compiled with it.
+ALONE = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
 def no_worse_than_eager(found: Results, draws: list[tuple[Results, Results]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from comparison import FLOATS, LAYOUTS
+from comparison import ALONE, FLOATS, LAYOUTS
 from test_bottleneck_adapter import (
     MIXES,
     NAMES,
@@ -94,15 +94,16 @@ def test_autocast(skip: bool, x_dtype: torch.dtype) -> None:
     check_autocast(x_dtype, BF16, skip, "cpu", "cpu")
 
 
-@pytest.mark.parametrize(("x_dtype", "dtype", "residual"), MIXES, ids=str)
-def test_opcheck(x_dtype: torch.dtype, dtype: torch.dtype, residual: torch.dtype | None) -> None:
+@pytest.mark.parametrize(("x_dtype", "dtype", "residual", "skip"), MIXES, ids=str)
+def test_opcheck(
+    x_dtype: torch.dtype, dtype: torch.dtype, residual: torch.dtype | None, skip: bool
+) -> None:
     operands = inputs((2, 3, 32), 32)
     kinds = {**dict.fromkeys(NAMES, dtype), "x": x_dtype, "residual": residual}
     leaves = [
         None if kind is None else operands[name].to(kind).requires_grad_()
         for name, kind in kinds.items()
     ]
-    skip = MIXES.index((x_dtype, dtype, residual)) % 3 > 0
     torch.library.opcheck(OPS.bottleneck_adapter_cpu, (*leaves, skip, 0.5))
     x, down_weight, down_bias, up_weight = (t.detach() for t in leaves[:4])
     with torch.no_grad():
@@ -110,6 +111,7 @@ def test_opcheck(x_dtype: torch.dtype, dtype: torch.dtype, residual: torch.dtype
     torch.library.opcheck(
         OPS.bottleneck_adapter_cpu_backward,
         (torch.ones_like(y), x, hidden, down_weight, down_bias, up_weight, skip, 0.5),
+        test_utils=ALONE,
     )
 
 
