@@ -110,5 +110,7 @@ def test_builds_without_cuda(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Building CXX" not in done.stdout
     assert (tmp_path / "again" / "peclip_fast" / library.name).read_bytes() == library.read_bytes()
-    done = _setup(*again, PECLIP_FAST_CUDA="0", CXXFLAGS="-DOTHER")
-    assert "Building CXX" in done.stdout
+    # Other flags compile again: these at once fail.
+    done = _setup(*again, PECLIP_FAST_CUDA="0", CXXFLAGS="-include /nowhere.h")
+    assert done.returncode != 0
+    assert "/nowhere.h: No such file" in done.stdout + done.stderr
