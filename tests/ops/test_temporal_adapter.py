@@ -199,18 +199,7 @@ def test_every_instruction_set(name: str) -> None:
     tests = f"{__file__}::test_cpu_against_fp64"
     chosen = "after_up and 33"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--noconftest",
-            "-p",
-            "no:cacheprovider",
-            tests,
-            "-k",
-            chosen,
-        ],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", chosen],
         env={**os.environ, "PECLIP_FAST_CPU_ISA": name},
         capture_output=True,
         text=True,
