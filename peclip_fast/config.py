@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -333,6 +334,12 @@ def _add_sections(parser: ArgumentParser) -> ArgumentParser:
     return parser
 
 
+@functools.cache
+def _sections() -> ArgumentParser:
+    """Checks layers; it costs more to make than to use, and is never changed."""
+    return _add_sections(ArgumentParser(exit_on_error=False))
+
+
 def read_arguments(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     """The command line's values over the parser's defaults; checked one by one, not together."""
     options = [f"--{key}" for key in parser.get_defaults().keys()] + ["--help"]  # noqa: SIM118
@@ -354,7 +361,7 @@ def resolve(
         argv: the command line, which has the last word.
         layers: options as in YAML under the name of their source, the later over the earlier.
     """
-    sections = _add_sections(ArgumentParser(exit_on_error=False))
+    sections = _sections()
     known = list(sections.get_defaults().keys())
     for source, layer in layers:
         for key, _ in _flat(layer):
