@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import os
 import shutil
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import write_config
 
+from peclip_fast.engine import curves, report
 from peclip_fast.engine.checkpoint import read_checkpoint
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
@@ -30,23 +32,67 @@ SETUPS = {
 TIMES = ("clips_per_second", "data_wait", "seconds")
 
 
-class Stop(BaseException):
-    """Stands for the kill."""
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """They take a third of such a run and are nothing that a resumed run goes on from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "curves_png", lambda *_: b"")
+        patch.setattr(report, "confusion_png", lambda *_: b"")
+        yield
+
+
+class Watched:
+    """A run that was not stopped, with what a kill would have left at each batch and write.
+
+    Args:
+        folder: of the run, its configuration and the copies.
+        setup: one of SETUPS.
+    """
+
+    def __init__(self, folder: Path, setup: str, backbone: str, clips: Path) -> None:
+        self.run, self.copies, self.written = RunFolder(folder / "run"), folder / "copies", []
+        self.config = str(write_config(folder / "c.yaml", backbone, clips, **SETUPS[setup][0]))
+        step, replace, batches = ClipClassifier.training_step, os.replace, itertools.count()
+
+        def stepping(module, *args):
+            self.copy(f"batch{next(batches)}")
+            return step(module, *args)
+
+        def replacing(source, target):
+            if Path(target).is_relative_to(self.run.path):
+                copy = self.copy(f"write{len(self.written)}")
+                whole = copy / Path(source).relative_to(self.run.path)
+                half = copy / Path(target).relative_to(self.run.path)
+                half.with_name(f"{half.name}{PARTIAL}0").write_bytes(whole.read_bytes()[:100])
+                whole.unlink()
+                self.written.append(half.name)
+            replace(source, target)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ClipClassifier, "training_step", stepping)
+            patch.setattr(os, "replace", replacing)
+            assert main(["--config", self.config, "--output", str(self.run.path)]) == 0
+
+    def copy(self, name: str) -> Path:
+        if self.run.path.exists():
+            shutil.copytree(self.run.path, self.copies / name)
+        return self.copies / name
+
+    def resume(self, name: str, *options: str) -> RunFolder:
+        """Go on from a copy."""
+        run = RunFolder(self.copies / name)
+        argv = ["--config", self.config, "--output", str(run.path), "--resume"]
+        assert main([*argv, *options]) == 0
+        return run
 
 
 @pytest.fixture(scope="module")
 def run_whole(tiny_backbone, tiny_clips, tmp_path_factory):
-    """Gives a run of a setup that was not stopped, and its configuration; each is run once."""
-    kept = {}
+    """Gives the run of a setup; each is run once."""
 
-    def run(setup: str) -> tuple[RunFolder, str]:
-        if setup not in kept:
-            folder = tmp_path_factory.mktemp("whole")
-            options = SETUPS[setup][0]
-            config = str(write_config(folder / "c.yaml", tiny_backbone, tiny_clips, **options))
-            assert main(["--config", config, "--output", str(folder / "run")]) == 0
-            kept[setup] = RunFolder(folder / "run"), config
-        return kept[setup]
+    @functools.cache
+    def run(setup: str) -> Watched:
+        return Watched(tmp_path_factory.mktemp("whole"), setup, tiny_backbone, tiny_clips)
 
     return run
 
@@ -71,66 +117,27 @@ def rows(run: RunFolder) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
-def stop_before(monkeypatch: pytest.MonkeyPatch, batch: int, argv: list[str]) -> None:
-    """Run the command until that batch, counted over the epochs."""
-    step, batches = ClipClassifier.training_step, itertools.count()
-
-    def stopping(self, *args):
-        if next(batches) == batch:
-            raise Stop
-        return step(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipClassifier, "training_step", stopping)
-        with pytest.raises(Stop):
-            main(argv)
-
-
 @pytest.mark.parametrize(
     ("setup", "batch"), [(name, batch) for name, (_, stops) in SETUPS.items() for batch in stops]
 )
-def test_stopped_before_a_batch(run_whole, tmp_path, monkeypatch, setup, batch):
-    whole, config = run_whole(setup)
-    run = RunFolder(tmp_path / "run")
-    stop_before(monkeypatch, batch, ["--config", config, "--output", str(run.path)])
-    assert main(["--config", config, "--output", str(run.path), "--resume"]) == 0
-    assert_same(run, whole)
+def test_stopped_before_a_batch(run_whole, setup, batch):
+    whole = run_whole(setup)
+    assert_same(whole.resume(f"batch{batch}"), whole.run)
 
 
-def test_activations_may_be_kept_before_and_computed_again_after(run_whole, tmp_path, monkeypatch):
+def test_activations_may_be_kept_before_and_computed_again_after(run_whole):
     """A run that doesn't fit goes on where it does."""
-    whole, config = run_whole("bf16, clipped")
-    run = RunFolder(tmp_path / "run")
-    stop_before(monkeypatch, 7, ["--config", config, "--output", str(run.path)])
-    argv = ["--config", config, "--output", str(run.path), "--resume", "--train.recompute", "2"]
-    assert main(argv) == 0
-    assert_same(run, whole)
+    whole = run_whole("bf16, clipped")
+    assert_same(whole.resume("batch6", "--train.recompute", "2"), whole.run)
 
 
-def test_stopped_at_each_write(run_whole, tmp_path, monkeypatch):
+def test_stopped_at_each_write(run_whole):
     """Every file of a run in turn is left half written aside, as by a kill."""
-    whole, config = run_whole("best")
-    replace, written = os.replace, []
-    while True:
-        run, files = RunFolder(tmp_path / f"run{len(written)}"), itertools.count()
-
-        def stopping(source, target, files=files):
-            if next(files) == len(written):
-                written.append(Path(target).name)
-                half = Path(f"{target}{PARTIAL}0")
-                half.write_bytes(Path(source).read_bytes()[:100])
-                raise Stop
-            replace(source, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", stopping)
-            try:
-                main(["--config", config, "--output", str(run.path)])
-                break  # it has no further file
-            except Stop:
-                pass
-        assert main(["--config", config, "--output", str(run.path), "--resume"]) == 0
-        assert_same(run, whole)
+    whole = run_whole("best")
+    written = whole.written
+    for number in range(len(written)):
+        run = whole.resume(f"write{number}")
+        assert_same(run, whole.run)
         assert not [path for path in run.path.rglob("*") if is_partial(path)]
     assert written[0] == "config.yaml"
     assert {"last.ckpt", "best.safetensors", "metrics.csv", "model.safetensors"} < set(written)
@@ -138,7 +145,7 @@ def test_stopped_at_each_write(run_whole, tmp_path, monkeypatch):
 
 
 def test_resume_refuses_another_configuration(run_whole, capsys):
-    run, _ = run_whole("every step")
+    run = run_whole("every step").run
     before = run.last.read_bytes()
     command = ["--output", str(run.path), "--resume"]
     assert main([*command, "--train.epochs", "3"]) == 2
@@ -149,7 +156,7 @@ def test_resume_refuses_another_configuration(run_whole, capsys):
 
 
 def test_resume_refuses_a_broken_checkpoint(run_whole, tmp_path, capsys):
-    whole, _ = run_whole("every step")
+    whole = run_whole("every step").run
     run = RunFolder(tmp_path / "run")
     shutil.copytree(whole.path, run.path)
     run.last.write_bytes(run.last.read_bytes()[:1000])
