@@ -269,6 +269,8 @@ def test_killed_and_resumed(config, tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (run / "report.json").exists()
+    # TensorBoard reads files in the order of the second in their names, then of the process.
+    time.sleep(1)
     assert main([*options, "--output", str(run), "--resume"]) == 0
     for name in ("report.json", "predictions.csv"):
         assert (run / name).read_text() == (whole / name).read_text()
