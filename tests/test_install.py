@@ -30,7 +30,7 @@ def _setup(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "setup.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={**os.environ, "LC_ALL": "C", **settings},
         capture_output=True,
         text=True,
     )

@@ -108,7 +108,7 @@ def check_against_fp64(
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(
-    ("scaling", "residual"), [*((s, True) for s in SCALINGS), ("after_up", False)]
+    ("scaling", "residual"), [*((s, True) for s in SCALINGS), ("after_up", False), ("none", False)]
 )
 def test_forms(scaling: str, residual: bool, dtype: torch.dtype, triton_device: str) -> None:
     check_against_fp64((2, 3, 4, 72), 24, dtype, triton_device, scaling, residual)
@@ -219,9 +219,9 @@ def test_many_groups(triton_device: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """Several groups in the sums over rows, the last not full: right, and the same bits twice."""
     monkeypatch.setattr("peclip_fast.kernels.temporal_adapter_backward.ROWS_PER_GROUP", 16)
     shape = (2, 3, 7, 32)
-    check_against_fp64(shape, 16, torch.float32, triton_device)
-    operands = inputs(shape, 16, torch.float32)
-    first, second = (run(operands, "triton", torch.float32, triton_device) for _ in range(2))
+    check_against_fp64(shape, 16, torch.bfloat16, triton_device)
+    operands = inputs(shape, 16, torch.bfloat16)
+    first, second = (run(operands, "triton", torch.bfloat16, triton_device) for _ in range(2))
     for name, result in first.items():
         assert torch.equal(result, second[name]), name
 
