@@ -73,13 +73,13 @@ def test_a_command_from_outside(tmp_path):
 
 
 def test_output_that_nobody_reads(tmp_path):
-    """``train --help | head -1`` ends without a word."""
-    command = f"{sys.executable} -m peclip_fast.train --help | head -1"
+    """``compare --help | head -1`` ends without a word."""
+    command = f"{sys.executable} -m peclip_fast.compare --help | head -1"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(
         command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert ended.stdout.startswith("usage: python -m peclip_fast.train")
+    assert ended.stdout.startswith("usage: python -m peclip_fast.compare")
     assert ended.stderr == ""
 
 

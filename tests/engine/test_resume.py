@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import write_config
 
-from peclip_fast.engine import curves, report
+from peclip_fast import train
+from peclip_fast.engine import report
 from peclip_fast.engine.checkpoint import read_checkpoint
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
@@ -36,7 +37,7 @@ TIMES = ("clips_per_second", "data_wait", "seconds")
 def no_pictures():
     """They take a third of such a run and are nothing that a resumed run goes on from."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "curves_png", lambda *_: b"")
+        patch.setattr(train, "curves_png", lambda *_: b"")
         patch.setattr(report, "confusion_png", lambda *_: b"")
         yield
 
@@ -132,10 +133,11 @@ def test_activations_may_be_kept_before_and_computed_again_after(run_whole):
 
 
 def test_stopped_at_each_write(run_whole):
-    """Every file of a run in turn is left half written aside, as by a kill."""
+    """Every file, written for the first and for the last time, is left half aside, as by a kill."""
     whole = run_whole("best")
     written = whole.written
-    for number in range(len(written)):
+    last = {name: number for number, name in enumerate(written)}
+    for number in sorted({*map(written.index, last), *last.values()}):
         run = whole.resume(f"write{number}")
         assert_same(run, whole.run)
         assert not [path for path in run.path.rglob("*") if is_partial(path)]
