@@ -65,7 +65,9 @@ def _info(argv: list[str]) -> None:
     add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = read_arguments(parser, argv)
-    found = describe_model(resolve(parser, argv, config_layers(options.config or [])).model)
+    files = {"cues": "any", "descriptions": "any"}  # counts depend on no clip
+    layers = [("info", {"data": files}), *config_layers(options.config or [])]
+    found = describe_model(resolve(parser, argv, layers).model)
     print(json.dumps(found, indent=2) if options.json else as_text(found))
 
 

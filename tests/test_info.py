@@ -19,6 +19,10 @@ from peclip_fast.info import main
         (["--model.recurrence", "lstm"], 9_399_564 - 2_477_964 + 2_701_452),
         (["--model.recurrence", "none"], 9_399_564 - 2_477_964 + 1_807_500),
         (["--config", "dfew", "table9/r4"], 16_512_780),
+        (["--config", "dfew", "finecliper/video"], 13_057_920),
+        (["--config", "dfew", "finecliper/cues"], 18_998_403),
+        (["--config", "dfew", "finecliper/text"], 14_049_090),
+        (["--config", "dfew", "finecliper/all"], 19_989_060),
     ],
 )
 def test_counts(capsys, arguments, total):

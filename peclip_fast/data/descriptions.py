@@ -38,9 +38,9 @@ def write_descriptions(path: Path, texts: Mapping[str, str]) -> None:
 def _fields(source: str, line: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: broken JSON ({error})") from None
     for key in ("clip", "text"):
         if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
             raise InputError(f'{source}: expected {{"clip": ..., "text": ...}}, no text in "{key}"')
-    return row["clip"], row["text"]
+    return row["clip"], row["text"].encode(errors="replace").decode()  # halves of surrogate pairs

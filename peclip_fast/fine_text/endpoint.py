@@ -167,7 +167,9 @@ def _parsed(reply: Any) -> Reply:
         key: usage[key] if isinstance(usage.get(key), int) else 0
         for key in ("prompt_tokens", "completion_tokens")
     }
-    return Reply(" ".join((content or "").split()), counts, str(choice.get("finish_reason") or ""))
+    # Half of a surrogate pair, which JSON can hold, is no character: no file could keep it.
+    text = " ".join((content or "").encode(errors="replace").decode().split())
+    return Reply(text, counts, str(choice.get("finish_reason") or ""))
 
 
 def _retry_after(headers: Any) -> float:

@@ -51,6 +51,7 @@ def test_clips_that_the_dataset_lacks_are_left_out(tmp_path: Path) -> None:
     ("broken", "told"),
     [
         ('{"clip": "a/2", ', "f:2: broken JSON"),
+        ("[" * 100_000, "f:2: broken JSON"),
         ('["a/2", "text"]', 'f:2: expected {"clip": ..., "text": ...}'),
         (line("a/2", ""), 'no text in "text"'),
         (line("a/2", 3), 'no text in "text"'),

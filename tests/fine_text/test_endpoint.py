@@ -113,6 +113,7 @@ def test_an_address_that_is_none(url: str) -> None:
     [
         (answer([{"type": "text", "text": "One"}, {"type": "text", "text": "two."}]), "One two."),
         (answer(" A \n b "), "A b"),
+        (answer("A \ud800 b"), "A ? b"),
         (answer(None), ""),
         (answer(""), ""),
         (answer("Yes.", usage=None), "Yes."),
