@@ -16,6 +16,9 @@ _LAST_WORD = re.compile(r"(?:(?<=\s)|^)[,;]?([^\W\d_]+),?\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 _CONJUNCTION = re.compile(r"(?:and|or|but|nor|yet)\b\s*", re.IGNORECASE)
 _LINK = re.compile(r"[,;]?\s*(?:(?:and|but|yet|as|while|because|since|so)\b\s*)?", re.IGNORECASE)
+_TOLD = re.compile(
+    r",\s*(?:look|seem|appear|feel|suggest|show|express|convey|indicat|display)ing\Z"
+)
 _MODIFIER = re.compile(r"(?:ed|ing|y|ful|less|ous|ive|al|en|tense|wide|soft|slight|stern)\Z")
 _ENDS = ".!?"
 _MARKS = ".,;:!?"
@@ -51,6 +54,8 @@ def _with_marks(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _joined(left: str, piece: str, right: str) -> str:
     left, right = left.rstrip(" \t"), right.lstrip(" \t")
+    if right[:1] == ",":
+        left = _TOLD.sub("", left)  # turns, looking sad, and nods
     opened = _last(left) in words("opening")
     if right[:1] == "," and (not left or (opened and _last(left) != "with") or left[-1] in _MARKS):
         right = right[1:].lstrip(" \t")
@@ -63,6 +68,7 @@ def _joined(left: str, piece: str, right: str) -> str:
         while _last(left) in words("hanging"):
             capital = capital or _capital(left.split()[-1])
             left = re.sub(r"[,;]?\s*\w+,?\Z", "", left)
+        left = _TOLD.sub("", left)
     elif _last(left) in ("and", "or") and not piece.lower().endswith("ly"):
         before = re.sub(r",?\s*\w+\Z", "", left)
         if _MODIFIER.search(before.lower()):

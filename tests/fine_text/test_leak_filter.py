@@ -149,6 +149,8 @@ def test_no_word_is_both_naming_and_harmless() -> None:
         ("The man is surprised; his brows rise. He nods.", "His brows rise. He nods."),
         ("she appears to be afraid as her eyes widen", "her eyes widen"),
         ("The face is angry red.", "The face is red."),
+        ("She turns, looking happy, and blinks twice.", "She turns, and blinks twice."),
+        ("The brows lift, suggesting deep sadness.", "The brows lift."),
         ("Happy!", ""),
         ("happy and sad", ""),
         ("He shows no emotion.", ""),
