@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for words in (2, 1):
         name = " ".join(argv[:words])
         if name in COMMANDS:
-            module = import_module(f"peclip_fast.commands.{name.replace(' ', '_')}")
+            module = import_module(f"peclip_fast.commands.{name.replace(' ', '.')}")
             code: int = module.main(argv[words:])
             return code
     print(

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -150,13 +151,14 @@ class _Method:
             rates = {f"{RATES}.{group}" for group in config.learning_rates}
             if name != self.name and key in fields | rates:
                 return f"{dashes}{key}: an option of {name}; the method is {self.name}"
-        return f"unknown option {dashes}{key}{hint(key, self.known)}"
+        known = [f"{dashes}{name}" for name in self.known]
+        return f"unknown option {dashes}{key}{hint(f'{dashes}{key}', known)}"
 
 
 def _chosen(dotted: Sequence[str]) -> str | None:
     """The last method that a command line names."""
     found = None
-    for word, value in zip(dotted, [*dotted[1:], ""], strict=True):
+    for word, value in zip_longest(dotted, dotted[1:], fillvalue=""):
         name, equals, own = word.partition("=")
         if name == f"--{METHOD}":
             found = own if equals else value

@@ -14,7 +14,7 @@ import yaml
 from helpers.bright_faces import LAYOUT, BrightFaces, write_faces, write_grey_video
 from PIL import Image
 
-from peclip_fast.commands.data import main
+from peclip_fast.commands.data.cues import main
 from peclip_fast.data.cues.regions import REGIONS
 from peclip_fast.data.cues.store import read_cues, read_index
 from peclip_fast.data.records import ClipRecord
@@ -51,7 +51,7 @@ def options(root: Path, *more: str) -> list[str]:
     config = root.parent / "few.yaml"
     config.write_text(yaml.safe_dump({"data": {"dataset": "csv", "root": str(root), **lists}}))
     output = str(root.parent / "out")
-    return ["cues", str(config), "--output", output, "--data.num_workers", "2", *more]
+    return [str(config), "--output", output, "--data.num_workers", "2", *more]
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -252,6 +252,6 @@ def test_names_are_below_the_root_and_differ():
 
 def test_help(capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["cues", "--help"])
+        main(["--help"])
     assert caught.value.code == 0
     assert "--parsing" in capsys.readouterr().out
