@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from peclip_fast.config.layers import SECTIONS, config_layers, read_yaml
-from peclip_fast.config.parser import Layer, chosen_method, options_of, resolve, split
+from peclip_fast.config.parser import Layer, check_names, chosen_method, options_of, resolve, split
 from peclip_fast.config.run import RunConfig
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError, hint
@@ -87,6 +87,7 @@ class CommandLine:
             if name.startswith("--") and name not in known:
                 options = [option.name for option in options_of("pe_clip")]
                 raise InputError(f"unknown option {name}{hint(name, [*known, *options])}")
+        check_names(dotted)
         return CommandLineValues(self.parser.parse_args(own), dotted)
 
     def help(self, config: Sequence[str] = (), dotted: Sequence[str] = ()) -> str:

@@ -54,6 +54,18 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, dotted
 
 
+def check_names(dotted: Sequence[str]) -> None:
+    """Raise InputError for an option that there is with no method.
+
+    Before files are opened; options of the model and rates wait for the method that decides.
+    """
+    any_method = _Method("pe_clip")
+    for word in dotted:
+        name = word.partition("=")[0]
+        if name.startswith("--") and not name.startswith(("--model.", f"--{RATES}.")):
+            any_method.check_name(name)
+
+
 def resolve(layers: Sequence[Layer], dotted: Sequence[str] = ()) -> RunConfig:
     """The configuration that options make, the later over the earlier.
 
@@ -118,11 +130,15 @@ class _Method:
     def parsed(self, dotted: Sequence[str]) -> dict[str, Any]:
         """The command line's options one by one, as values of their types."""
         for word in dotted:
-            name = word.partition("=")[0]
-            if name.startswith("--") and not self._takes(name[2:]):
-                raise InputError(self._unknown(name[2:], "--"))
+            if word.startswith("--"):
+                self.check_name(word.partition("=")[0])
         with _naming(""):
             return dict(flat(self.parser.parse_args(list(dotted), defaults=False).as_dict()))
+
+    def check_name(self, name: str) -> None:
+        """Raise InputError unless the method has this option, such as ``--data.root``."""
+        if not self._takes(name[2:]):
+            raise InputError(self._unknown(name[2:], "--"))
 
     def build(self, merged: Mapping[str, Any]) -> RunConfig:
         """The configuration, checked as a whole."""

@@ -52,7 +52,6 @@ def source(tmp_path: Path, frames_at: Writer, video_at: Writer) -> Path:
 
 def options(root: Path, output: Path, *more: str) -> list[str]:
     return [
-        "pack",
         str(config_file(root)),
         *("--output", str(output)),
         *("--data.num_workers", "2"),

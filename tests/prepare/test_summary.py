@@ -48,7 +48,7 @@ def test_the_numbers(
     assert "frames 4 / 20 / 40 45 / 45 / 45 least / median / most" in lines
     assert "seconds 0.80 / 1.20 / 1.60 1.80 / 1.80 / 1.80 least / median / most" in lines
     assert "under 16 frames 1 0" in lines
-    assert "unreadable 0 1 python -m peclip_fast.data check lists them" in lines
+    assert "unreadable 0 1 peclip-fast data check lists them" in lines
     assert "64x48 3 1" in lines
     assert "90x90 1 0" in lines
     codecs = lines[lines.index("codec train test") + 1 :]

@@ -208,7 +208,7 @@ def test_the_sheet_shows_landmarks_and_regions(root, tmp_path):
     [
         (["--parsing", "gone.onnx"], "--parsing gone.onnx: can't be read"),
         (["--parsing_classes", "few.yaml"], "--parsing_classes: says what a network's classes are"),
-        (["--timeout", "0"], "--timeout 0: expected more than 0 seconds"),
+        (["--timeout", "0"], "--timeout 0: expected more than 0"),
     ],
 )
 def test_bad_options_are_one_line(root, capsys, more, message):
@@ -219,7 +219,7 @@ def test_bad_options_are_one_line(root, capsys, more, message):
 def test_the_source_is_not_written_to(root, capsys):
     assert main([*options(root), "--output", str(root / "cues")]) == 2
     assert "holds the source" in capsys.readouterr().err
-    assert main(options(root)[:2]) == 2
+    assert main(options(root)[:1]) == 2
     assert capsys.readouterr().err == "error: --output: expected the folder of the cues\n"
 
 

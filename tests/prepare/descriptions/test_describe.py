@@ -15,9 +15,9 @@ from helpers.describing import CLIPS, arguments, paid_once, removals, rows
 from helpers.llm_server import ANSWER, Llm, careless
 from helpers.tiny_runs import CLASSES, largest_file, write_config
 
+from peclip_fast.commands import describe as command
 from peclip_fast.commands.describe import main
 from peclip_fast.demo import render
-from peclip_fast.prepare.descriptions import __main__ as command
 from peclip_fast.prepare.descriptions.prompt import PROMPT, filled
 
 
