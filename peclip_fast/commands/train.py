@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from peclip_fast.commands.options import CommandLine, run_layers
 from peclip_fast.commands.running import run_command
 from peclip_fast.config.layers import config_layers, config_title
-from peclip_fast.config.parser import resolve
+from peclip_fast.config.parser import as_one, resolve
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
@@ -110,7 +110,7 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
         if own.resume:
             print(f"{run.path}: no run to go on with; starting one", file=sys.stderr)
     if own.config or not saved:
-        layers += config_layers(names)
+        layers.append(as_one(config_layers(names)))
     config = given.resolve(layers)
     if saved:
         former = resolve(saved)

@@ -79,15 +79,27 @@ def resolve(layers: Sequence[Layer], dotted: Sequence[str] = ()) -> RunConfig:
     Raises:
         InputError: an option is unknown or of another method, or has a wrong value.
     """
+    method, merged = _merged(layers)
+    method = method.changed(_chosen(dotted), merged, "")
+    merged |= method.parsed(dotted)
+    return method.build(merged)
+
+
+def as_one(layers: Sequence[Layer]) -> Layer:
+    """Layers as one, which names the method that they choose together."""
+    method, merged = _merged(layers)
+    return layers[-1][0], nested(merged | {METHOD: method.name})
+
+
+def _merged(layers: Sequence[Layer]) -> tuple[_Method, dict[str, Any]]:
+    """The method that layers choose, and their options one by one."""
     merged: dict[str, Any] = {}
     method = _Method("pe_clip")
     for source, layer in layers:
         given = dict(flat(layer))
         method = method.changed(given.get(METHOD), merged, f"{source}: ")
         merged |= method.checked(layer, source)
-    method = method.changed(_chosen(dotted), merged, "")
-    merged |= method.parsed(dotted)
-    return method.build(merged)
+    return method, merged
 
 
 def options_of(method: str) -> list[Option]:

@@ -34,7 +34,7 @@ def test_the_same_run_folder(run, capsys):
     report = json.loads((run / "report.json").read_text())
     description = json.loads((run / "model" / "config.json").read_text())
     assert description["config"]["method"] == "finecliper"
-    assert description["config"]["finecliper"]["video_hidden"] == 8
+    assert description["config"]["video_hidden"] == 8
     assert report["parameters"]["trained"] > 0
     assert evaluate([str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["war"] == report["war"]

@@ -42,8 +42,8 @@ def test_rows_and_configurations_are_the_same():
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_holds_options_of_the_model_alone(name):
-    assert read_yaml(config_path(name)).keys() == {"model"}
+def test_a_row_holds_options_of_the_model_only(name):
+    assert read_yaml(config_path(name)).keys() == {"over", "model"}
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.parameters])
@@ -65,7 +65,7 @@ def test_equal_scores_are_of_one_configuration():
 def test_the_columns_of_tables_5_and_6_are_the_switches():
     for table in (5, 6):
         for row in read_table(f"finecliper-table{table}").rows:
-            switches = asdict(configure(row.config).model.finecliper)
+            switches = asdict(configure(row.config).model)
             names = {
                 5: {"parsing": "parsing", "landmarks": "landmarks"},
                 6: {part: f"{part}_adapter" for part in ("positive", "negative", "video")},

@@ -137,7 +137,7 @@ def test_noise_is_on_the_frames_of_all_its_rows():
     assert [CUES.among(row.config.model) for row in rows] == [False, True]
     assert {row.config.data.noise for row in rows} == {0.5}
     assert [len(row.cells) for row in rows] == [3, 3]
-    branches = [row.config.model.finecliper for row in rows]
+    branches = [row.config.model for row in rows]
     assert [(b.frames, b.parsing, b.landmarks) for b in branches] == [
         (True, False, False), (True, True, True)
     ]  # fmt: skip

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from peclip_fast import create_model
 from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
-from peclip_fast.config.model import ModelConfig
+from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.data.datasets.dfew import CLASSES
@@ -38,7 +38,7 @@ DEMOS = {f"table{number}": "demo-order" for number in (6, 7, 8, 9)}
 DEMOS |= {"table5": "demo", "table10": "demo"}
 
 # Rows that are the same model under several names train once.
-MODELS = {name: ModelConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
+MODELS = {name: PECLIPConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
 DISTINCT = {model: name for name, model in reversed(MODELS.items())}
 
 
