@@ -38,9 +38,9 @@ CREATE = {
     "open_clip": "import open_clip\nopen_clip.create_model({name!r}, pretrained={weights!r})",
     "reference": """
 import torch
-from benchmarks.reference.model import ReferencePEClip
+from benchmarks.reference.model import ReferencePECLIP
 saved = torch.load({reference!r}, weights_only=True)
-model = ReferencePEClip(saved["state"], saved["tokens"])
+model = ReferencePECLIP(saved["state"], saved["tokens"])
 """,
     "ours": "import peclip_fast\nmodel = peclip_fast.from_pretrained({ours!r})",
 }

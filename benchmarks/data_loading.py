@@ -33,9 +33,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from benchmarks.record import RESULTS, interleaved, write
-from peclip_fast.data import ClipDataset, ClipRecord, DataConfig, make_loader
-from peclip_fast.data.augment import ClipTransform, apply_transform
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.loading.loader import make_loader
 from peclip_fast.data.randomness import derived_generator
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.transforms.augment import ClipTransform, apply_transform
 from peclip_fast.demo.animate import draw_film, one_expression, play
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import EXPRESSIONS

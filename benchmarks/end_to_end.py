@@ -34,8 +34,11 @@ from torch import Tensor, nn
 from benchmarks import pe_clip
 from benchmarks.data_loading import FOLDER, NEAR, PilClips, write_clip
 from benchmarks.record import RESULTS, interleaved, write
-from peclip_fast.data import ClipDataset, ClipRecord, DataConfig, make_loader
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.loading.loader import make_loader
 from peclip_fast.data.randomness import derived_generator
+from peclip_fast.data.records import ClipRecord
 
 KINDS = ("train step", "inference")
 FILES = {FOLDER: FOLDER, "H.264": "H.264 224"}

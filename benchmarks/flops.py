@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peclip_fast.models import PEClip
+from peclip_fast.models.methods.pe_clip import PECLIP
 
 
-def gflop(model: PEClip, frames: int, clips: int, training: bool) -> float:
+def gflop(model: PECLIP, frames: int, clips: int, training: bool) -> float:
     """Billions of floating-point operations of the matrix products for clips of ``frames`` frames.
 
     A product of (m, k) and (k, n) counts 2mkn; sums, norms and activations are left out. The last

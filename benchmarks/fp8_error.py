@@ -28,8 +28,8 @@ from torch import Tensor
 from benchmarks import pe_clip
 from benchmarks.record import RESULTS, write
 from peclip_fast import create_model, ops
-from peclip_fast.models import PEClip
 from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.methods.pe_clip import PECLIP
 
 FP8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FP8).max
@@ -88,7 +88,7 @@ def products(kind: str) -> Iterator[None]:
         yield
 
 
-def results(model: PEClip, frames: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def results(model: PECLIP, frames: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits without their mean over the classes, and all gradients in one row."""
     logits = model(frames)
     loss = F.cross_entropy(logits, labels)
@@ -97,7 +97,7 @@ def results(model: PEClip, frames: Tensor, labels: Tensor) -> tuple[Tensor, Tens
     return centred.double(), torch.cat([g.flatten().double() for g in found])
 
 
-def make_model(backbone: str) -> PEClip:
+def make_model(backbone: str) -> PECLIP:
     """With all paths open, as after training."""
     torch.manual_seed(0)
     depth = min(9, len(load_backbone(backbone).visual.transformer.resblocks))

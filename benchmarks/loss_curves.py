@@ -29,15 +29,18 @@ from torch import Tensor
 
 from benchmarks.pe_clip import with_nn_gru
 from benchmarks.record import RESULTS, write
-from peclip_fast.config import RunConfig, config_path, make_parser, read_yaml, resolve
-from peclip_fast.data import DatasetSplits
+from peclip_fast.commands.clips import open_clips
+from peclip_fast.config.layers import config_path, read_yaml
+from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.records import DatasetSplits
 from peclip_fast.engine import recorder
 from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
-from peclip_fast.inputs import open_clips
-from peclip_fast.models import PEClip, create_model
+from peclip_fast.models.methods.pe_clip import PECLIP
+from peclip_fast.models.pretrained import create_model
 
 BACKENDS = {"plain PyTorch": "reference", "ours": "auto"}
 ALONE = World(0, 1, 0, 1)
@@ -61,7 +64,7 @@ def read_config(name: str, epochs: int | None, device: str) -> RunConfig:
     return replace(config, train=options)
 
 
-def make_model(config: RunConfig, splits: DatasetSplits, backend: str) -> PEClip:
+def make_model(config: RunConfig, splits: DatasetSplits, backend: str) -> PECLIP:
     """As the training command makes it; in plain PyTorch with its own GRU."""
     torch.manual_seed(config.train.seed)
     options = asdict(replace(config.model, backend=backend))

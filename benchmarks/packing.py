@@ -23,10 +23,11 @@ from PIL import Image
 
 from benchmarks.data_loading import drawn
 from benchmarks.record import RESULTS, interleaved, write
-from peclip_fast.data import open_clip_source, sample_indices
-from peclip_fast.data.jpeg import encode_jpeg
-from peclip_fast.data.packed_file import packed_file
-from peclip_fast.data.video_file import VideoFile
+from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.decoding.jpeg import encode_jpeg
+from peclip_fast.data.decoding.packed_file import packed_file
+from peclip_fast.data.decoding.video_file import VideoFile
+from peclip_fast.data.transforms.sampling import sample_indices
 
 TAKEN, CLIP_FRAMES, CLIPS, QUALITY = 16, 118, 4, 90
 DRAWN = 256  # side of the drawn clips

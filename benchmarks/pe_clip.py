@@ -31,14 +31,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.record import RESULTS, interleaved, write
-from benchmarks.reference.model import ReferencePEClip
+from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
+from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.engine.graphs import GraphedModel
-from peclip_fast.models import PEClip
 from peclip_fast.models.adapters import GRU, TemporalAdapter
-from peclip_fast.models.reference_checkpoint import PREFIX, SUFFIX, published_name
+from peclip_fast.models.methods.pe_clip import PECLIP
+from peclip_fast.models.published import PREFIX, SUFFIX, published_name
 from peclip_fast.models.tokenizer import END, START, tokenizer
-from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 CLASSES = tuple(PUBLISHED_ACTION_UNITS)
 FRAMES = 16
@@ -51,7 +51,7 @@ Program = Callable[[Tensor], Tensor]
 Maker = Callable[[], tuple[nn.Module, Program]]
 
 
-def make_ours(backbone: str, backend: str) -> PEClip:
+def make_ours(backbone: str, backend: str) -> PECLIP:
     """The model with random weights, the same on each call, none of them zero."""
     torch.manual_seed(0)
     model = create_model(backbone=backbone, classes=CLASSES, backend=backend)
@@ -62,7 +62,7 @@ def make_ours(backbone: str, backend: str) -> PEClip:
     return model
 
 
-def make_reference(backbone: str) -> ReferencePEClip:
+def make_reference(backbone: str) -> ReferencePECLIP:
     """The reference implementation with the same weights."""
     ours = make_ours(backbone, "reference")
     context = ours.config.context_tokens
@@ -76,10 +76,10 @@ def make_reference(backbone: str) -> ReferencePEClip:
         if "token_embedding" not in name
     }
     state |= {PREFIX: embedded[:, :1], SUFFIX: embedded[:, 1 + context :]}
-    return ReferencePEClip(state, tokens)
+    return ReferencePECLIP(state, tokens)
 
 
-def with_nn_gru(model: PEClip) -> PEClip:
+def with_nn_gru(model: PECLIP) -> PECLIP:
     """The model with PyTorch's own GRU in each TDA, and PyTorch around it; cuDNN's on a GPU."""
     for adapter in list(model.modules()):
         if isinstance(adapter, TemporalAdapter) and isinstance(adapter.recurrence, GRU):
@@ -97,7 +97,7 @@ def reference_program(backbone: str) -> tuple[nn.Module, Program]:
 def program_of(
     backbone: str, dtype: str, backend: str, *, nn_gru: bool = False, compiled: bool = False,
     graphed: bool = False,
-) -> tuple[PEClip, Program]:  # fmt: skip
+) -> tuple[PECLIP, Program]:  # fmt: skip
     """The package's model with our kernels, or in plain PyTorch as `reference`."""
     model = make_ours(backbone, backend)
     if nn_gru:
@@ -149,7 +149,7 @@ def train_step(model: nn.Module, program: Program, labels: Tensor) -> Callable[[
         for prompts, rate in ((False, LR_ADAPTERS), (True, LR_PROMPTS))
     ]
     # The published program takes PyTorch's default.
-    fused = None if isinstance(model, ReferencePEClip) else True
+    fused = None if isinstance(model, ReferencePECLIP) else True
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=fused)
     model.train()
 

@@ -13,20 +13,17 @@ from peclip_fast.errors import InputError
 
 if TYPE_CHECKING:
     from peclip_fast import ops
-    from peclip_fast.models import (
-        ModelConfig,
-        PEClip,
-        create_model,
-        from_pretrained,
-        load_reference_checkpoint,
-    )
+    from peclip_fast.config.model import ModelConfig
+    from peclip_fast.models.methods.pe_clip import PECLIP
+    from peclip_fast.models.pretrained import create_model, from_pretrained
+    from peclip_fast.models.published import load_reference_checkpoint
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PECLIP",
     "InputError",
     "ModelConfig",
-    "PEClip",
     "create_model",
     "from_pretrained",
     "load_reference_checkpoint",
@@ -34,13 +31,22 @@ __all__ = [
 ]
 
 
+_WHERE = {
+    "ModelConfig": "config.model",
+    "PECLIP": "models.methods.pe_clip",
+    "create_model": "models.pretrained",
+    "from_pretrained": "models.pretrained",
+    "load_reference_checkpoint": "models.published",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Imported when it is asked for: open_clip takes seconds, and neither `ops` nor a command like
     `compare` needs it."""
     if name == "ops":
         return import_module("peclip_fast.ops")
-    if name in __all__:
-        return getattr(import_module("peclip_fast.models"), name)
+    if name in _WHERE:
+        return getattr(import_module(f"peclip_fast.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
-from tiny_backbone import TINY
+from helpers.tiny_backbone import TINY
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
 # imported, and open_clip imports it.
@@ -21,9 +21,9 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import open_clip
-from tiny_runs import write_clips
+from helpers.tiny_runs import write_clips
 
-from peclip_fast.data import clip_index
+from peclip_fast.data.decoding import clip_index
 from peclip_fast.models.backbone import save_backbone
 
 # Nothing in the tests may reach for a hub.

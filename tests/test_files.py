@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_runs import largest_file
+from helpers.tiny_runs import largest_file
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, clear_partial, write_bytes

@@ -166,7 +166,7 @@ class PromptLearner(nn.Module):
         return texts, text, [place(prompt) for place, prompt in zip(places, text, strict=True)]
 
 
-class ReferencePEClip(nn.Module):
+class ReferencePECLIP(nn.Module):
     """The model of a published state dict.
 
     Args:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.data.cue_store import Cues
+from peclip_fast.data.cues.store import Cues
 from peclip_fast.demo.draw import Light, View, draw_face, draw_regions, landmarks_in_pixels
 from peclip_fast.demo.face import FaceShape, shape_face
 from peclip_fast.demo.identity import Identity

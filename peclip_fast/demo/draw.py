@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from peclip_fast.data.regions import REGIONS
+from peclip_fast.data.cues.regions import REGIONS
 from peclip_fast.demo.face import Array, FaceShape, Part
 from peclip_fast.demo.identity import Identity
 

@@ -19,8 +19,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.data.cue_store import IndexRow, cue_file, write_cues, write_index
-from peclip_fast.data.descriptions import write_descriptions
+from peclip_fast.data.cues.descriptions import write_descriptions
+from peclip_fast.data.cues.store import IndexRow, cue_file, write_cues, write_index
 from peclip_fast.data.processes import leave_inherited
 from peclip_fast.demo.animate import (
     Film,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
+from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.demo.animate import CAMERA_NOISE, RESTLESS
 from peclip_fast.demo.draw import Light, View, draw_face
 from peclip_fast.demo.face import shape_face
@@ -29,7 +30,6 @@ from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, PLAIN_WORDS
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.towers import TextTower, vision_tower
-from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 FIRST_IDENTITY = 10_000
 IDENTITIES = 4_000

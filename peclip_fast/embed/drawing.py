@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from peclip_fast.embed.embedding import Embedding, Map
-from peclip_fast.palette import look
+from peclip_fast.plots.palette import look
 
 LEGEND_COLUMN = 2.4  # inches for the name of a class
 LEGEND_MARKER = 8.0  # points, however small the maps' own are

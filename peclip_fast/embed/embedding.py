@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import DatasetSplits
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.records import DatasetSplits
 from peclip_fast.embed.features import clip_features
 from peclip_fast.embed.projection import project, silhouette
 from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.models import from_pretrained
+from peclip_fast.models.pretrained import from_pretrained
 
 
 class Map(NamedTuple):

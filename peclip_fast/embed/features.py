@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import BadClip, ClipRecord, make_loader
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.loading.dataset import BadClip
+from peclip_fast.data.loading.loader import make_loader
+from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.evaluation import DTYPES, as_tested
 from peclip_fast.errors import InputError
-from peclip_fast.models import AdaptedClip
 from peclip_fast.models.ablation import with_parts
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 FROZEN, TRAINED = "frozen CLIP", "trained"
 
@@ -36,7 +38,7 @@ class ClipFeatures:
 
 @torch.no_grad()
 def clip_features(
-    model: AdaptedClip, records: list[ClipRecord], config: RunConfig, device: torch.device
+    model: AdaptedCLIP, records: list[ClipRecord], config: RunConfig, device: torch.device
 ) -> ClipFeatures:
     """Run both models over clips, each of which is read once.
 

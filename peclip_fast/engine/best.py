@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from peclip_fast.files import write_bytes
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def read_best(path: Path) -> Best | None:
         return Best(**json.loads(file.metadata()["best"]))
 
 
-def keep_best(path: Path, model: AdaptedClip, this: Best) -> None:
+def keep_best(path: Path, model: AdaptedCLIP, this: Best) -> None:
     """Write the model's trained tensors if they did better than those in the file."""
     former = read_best(path)
     if former is None or this.war > former.war:
@@ -42,6 +42,6 @@ def keep_best(path: Path, model: AdaptedClip, this: Best) -> None:
         write_bytes(path, save(tensors, {"best": json.dumps(asdict(this))}))
 
 
-def load_best(path: Path, model: AdaptedClip) -> None:
+def load_best(path: Path, model: AdaptedCLIP) -> None:
     """Put the best weights into the model."""
     model.load_trained_state(load_file(path), str(path))

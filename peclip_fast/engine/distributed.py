@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from peclip_fast.config import TrainConfig
+from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
 
 

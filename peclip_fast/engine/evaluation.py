@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import BadClip, ClipDataset, ClipRecord, make_loader
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.loading.dataset import BadClip, ClipDataset
+from peclip_fast.data.loading.loader import make_loader
+from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.distributed import World, gather
 from peclip_fast.engine.metrics import Scores, score
 from peclip_fast.errors import InputError
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,7 +47,7 @@ class Predictions:
         return score(self.labels, self.classes, names)
 
 
-def as_tested(model: AdaptedClip, records: Sequence[ClipRecord], config: RunConfig) -> ClipDataset:
+def as_tested(model: AdaptedCLIP, records: Sequence[ClipRecord], config: RunConfig) -> ClipDataset:
     """Clips with all that the model sees of them, as testing takes them."""
     return ClipDataset(
         records,
@@ -58,7 +60,7 @@ def as_tested(model: AdaptedClip, records: Sequence[ClipRecord], config: RunConf
 
 
 def predict(
-    model: AdaptedClip,
+    model: AdaptedCLIP,
     records: list[ClipRecord],
     config: RunConfig,
     device: torch.device,
@@ -93,7 +95,7 @@ def predict(
 
 @torch.no_grad()
 def _run(
-    model: AdaptedClip,
+    model: AdaptedCLIP,
     batches: Iterable[Mapping[str, Any]],
     dtype: torch.dtype,
     device: torch.device,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 class GraphedModel:
@@ -27,7 +27,7 @@ class GraphedModel:
         clips: of a whole batch.
     """
 
-    def __init__(self, model: AdaptedClip, clips: int) -> None:
+    def __init__(self, model: AdaptedCLIP, clips: int) -> None:
         self.model = model
         self.clips = clips
         self._graphed: Callable[..., Any] | None = None
@@ -52,7 +52,7 @@ class _Graphed(nn.Module):
     A module of its own because capturing puts the graphs in the place of its forward().
     """
 
-    def __init__(self, model: AdaptedClip) -> None:
+    def __init__(self, model: AdaptedCLIP) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(model.parts())
         self.compute = model.forward

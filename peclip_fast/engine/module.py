@@ -12,14 +12,14 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import mix_batch
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.transforms.mixing import mix_batch
 from peclip_fast.engine.contrastive import contrastive_loss
 from peclip_fast.engine.distributed import gather, sum_over_processes
 from peclip_fast.engine.graphs import GraphedModel
 from peclip_fast.engine.schedule import warmup_cosine
-from peclip_fast.models import AdaptedClip, FineCliper
-from peclip_fast.models.adapted_clip import LOGIT_SCALE
+from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP
+from peclip_fast.models.methods.finecliper import FineCLIPER
 
 MOMENTUM = 0.9  # of SGD
 
@@ -37,7 +37,7 @@ class ClipClassifier(LightningModule):
 
     loss_sum: Tensor
 
-    def __init__(self, model: AdaptedClip, config: RunConfig, batches_per_epoch: int) -> None:
+    def __init__(self, model: AdaptedCLIP, config: RunConfig, batches_per_epoch: int) -> None:
         super().__init__()
         self.model = model
         self.logits: Callable[..., Tensor] = model.__call__
@@ -86,7 +86,7 @@ class ClipClassifier(LightningModule):
 
     def _description_loss(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
         """Among the clips of this process's own batch."""
-        assert isinstance(self.model, FineCliper)  # RunConfig lets no other method have this target
+        assert isinstance(self.model, FineCLIPER)  # RunConfig lets no other method have this target
         clips, texts = self.model.encode_clips(**inputs), self.model.encode_positive(tokens)
         same = (tokens[:, None] == tokens).all(-1)
         return contrastive_loss(clips, texts, same, LOGIT_SCALE)

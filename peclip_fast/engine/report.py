@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import ClipRecord
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.best import read_best
 from peclip_fast.engine.evaluation import Predictions
 from peclip_fast.engine.metrics import Scores
-from peclip_fast.engine.plots import confusion_png
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.plots.confusion import confusion_png
 
 PACKAGES = ("torch", "open_clip_torch", "lightning", "torchmetrics", "numpy", "av")
 
@@ -155,7 +155,7 @@ def _weights(config: RunConfig, run: RunFolder) -> str:
     )
 
 
-def facts(model: AdaptedClip, device: torch.device, processes: int) -> dict[str, Any]:
+def facts(model: AdaptedCLIP, device: torch.device, processes: int) -> dict[str, Any]:
     """What ran, and on what."""
     trained = sum(p.numel() for p in model.trained_parameters().values())
     everything = sum(p.numel() for p in model.parameters())

@@ -14,8 +14,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
-from peclip_fast.config import RunConfig
-from peclip_fast.data import ClipDataset, DatasetSplits, make_loader
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.loading.loader import make_loader
+from peclip_fast.data.records import DatasetSplits
 from peclip_fast.engine.batches import EpochBatches
 from peclip_fast.engine.best import load_best, read_best
 from peclip_fast.engine.checkpoint import LastCheckpoint, WholeFiles, position
@@ -26,7 +28,7 @@ from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.recorder import Bar, Recorder
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
-from peclip_fast.models import AdaptedClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # Advice of the libraries to their users, of no use to ours.
@@ -54,7 +56,7 @@ class Trained:
 
 
 def train(
-    model: AdaptedClip,
+    model: AdaptedCLIP,
     splits: DatasetSplits,
     config: RunConfig,
     run: RunFolder,

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from peclip_fast.engine.curves import read_history
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.plan import Cell
 from peclip_fast.files import write_text
+from peclip_fast.plots.curves import read_history
 
 
 @dataclass(frozen=True)

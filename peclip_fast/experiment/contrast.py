@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from peclip_fast.models.config import ModelConfig
+from peclip_fast.config.model import ModelConfig
 
 
 @dataclass(frozen=True)

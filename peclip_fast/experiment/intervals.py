@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from peclip_fast.experiment.statistics import Estimate
-from peclip_fast.palette import BLUE, RED
+from peclip_fast.engine.statistics import Estimate
+from peclip_fast.plots.palette import BLUE, RED
 
 
 @dataclass(frozen=True)

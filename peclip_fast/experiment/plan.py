@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from peclip_fast.config import FREE_TO_CHANGE, RunConfig, config_layers, differences
+from peclip_fast.config.layers import config_layers
+from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.contrast import CUES, TIME, Contrast
 from peclip_fast.experiment.published import Row, read_table

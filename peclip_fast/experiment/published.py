@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from peclip_fast.config import read_yaml
+from peclip_fast.config.layers import read_yaml
 from peclip_fast.errors import InputError
 
 ROOM = Path(str(files("peclip_fast"))) / "experiment"

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from peclip_fast.engine.statistics import Estimate, estimate
 from peclip_fast.experiment.cell_folder import Result
 from peclip_fast.experiment.intervals import Line, intervals_png
 from peclip_fast.experiment.page import (
@@ -22,7 +23,6 @@ from peclip_fast.experiment.page import (
 )
 from peclip_fast.experiment.plan import BESIDE, Plan, PlannedRow
 from peclip_fast.experiment.published import Table, read_table
-from peclip_fast.experiment.statistics import Estimate, estimate
 from peclip_fast.files import write_bytes, write_text
 
 METRICS = ("UAR", "WAR")

@@ -12,8 +12,8 @@ from peclip_fast.errors import InputError
 from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
 from peclip_fast.explain.so_far import clips_so_far, shares
 from peclip_fast.explain.trace import Trace, trace
-from peclip_fast.models import AdaptedClip
 from peclip_fast.models.ablation import with_parts
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 FROZEN, SHARED, FULL = "frozen CLIP", "CLIP + ShA", "full model"
 
@@ -59,7 +59,7 @@ class Explanation:
         return int(self.probabilities[-1].argmax())
 
 
-def explain_clip(model: AdaptedClip, frames: Tensor, **others: Tensor) -> Explanation:
+def explain_clip(model: AdaptedCLIP, frames: Tensor, **others: Tensor) -> Explanation:
     """Explain what a model says of a clip.
 
     Args:
@@ -95,12 +95,12 @@ def explain_clip(model: AdaptedClip, frames: Tensor, **others: Tensor) -> Explan
     )
 
 
-def _logits_so_far(model: AdaptedClip, seen: Trace, others: Mapping[str, Tensor]) -> Tensor:
+def _logits_so_far(model: AdaptedCLIP, seen: Trace, others: Mapping[str, Tensor]) -> Tensor:
     """(T, C), those that the model gives to the clip's first frame, its first two, and so on."""
     return model.compare(clips_so_far(model, seen.features, others), model.encode_texts())
 
 
-def _parts(model: AdaptedClip) -> Iterator[tuple[str, AdaptedClip]]:
+def _parts(model: AdaptedCLIP) -> Iterator[tuple[str, AdaptedCLIP]]:
     """The frozen backbone, then with ShA, as far as that isn't the whole model."""
     parts = model.parts()
     if parts:
@@ -111,7 +111,7 @@ def _parts(model: AdaptedClip) -> Iterator[tuple[str, AdaptedClip]]:
 
 
 def _part_view(
-    name: str, model: AdaptedClip, frames: Tensor, others: Mapping[str, Tensor], explained: int
+    name: str, model: AdaptedCLIP, frames: Tensor, others: Mapping[str, Tensor], explained: int
 ) -> View:
     with torch.enable_grad():
         seen = trace(model, frames)

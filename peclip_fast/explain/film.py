@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from peclip_fast.explain.scene import Scene, shortened
-from peclip_fast.palette import look
+from peclip_fast.plots.palette import look
 
 RATE = 4  # pictures a second: slow enough to be looked at, whatever the clip's own speed
 _DPI = 100

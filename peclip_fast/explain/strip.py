@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from peclip_fast.explain.scene import Scene, shortened
-from peclip_fast.palette import BLUE, ORANGE, look
+from peclip_fast.plots.palette import BLUE, ORANGE, look
 
 _DPI = 110
 _STRIP = 15.0  # inches that the frames would like to have together, and the limits of one

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peclip_fast.models import AdaptedClip, PEClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.towers import vision_tower
 
 
@@ -48,7 +49,7 @@ class Trace:
         return len(self.maps) - (not self.class_token)
 
 
-def trace(model: AdaptedClip, frames: Tensor) -> Trace:
+def trace(model: AdaptedCLIP, frames: Tensor) -> Trace:
     """Run the vision encoder of ``model`` over a clip.
 
     Args:
@@ -69,7 +70,7 @@ def trace(model: AdaptedClip, frames: Tensor) -> Trace:
         a, probabilities = block.attend_with_maps(x)
         x = sites.attention(i, a, x)
         m = block.feed_forward(x, "reference")
-        if isinstance(model, PEClip) and model.temporal is not None:
+        if isinstance(model, PECLIP) and model.temporal is not None:
             adapter: Any = model.temporal[i]
             if adapter.scale is not None:
                 scales.append(F.relu(adapter.scale(adapter.norm(m))).squeeze(-1))

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from peclip_fast.models.adapted_clip import AdaptedClip
-from peclip_fast.models.pe_clip import PEClip
+from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.methods.pe_clip import PECLIP
 
 
-def with_parts(model: AdaptedClip, kept: Collection[str]) -> AdaptedClip:
+def with_parts(model: AdaptedCLIP, kept: Collection[str]) -> AdaptedCLIP:
     """A model in eval mode, on the same backbone and device, with the named parts of ``model``.
 
     The others aren't there; of FineCLIPER they are as before training, when they add nothing.
@@ -28,7 +28,7 @@ def with_parts(model: AdaptedClip, kept: Collection[str]) -> AdaptedClip:
     if unknown:
         raise ValueError(f"the model has the parts {', '.join(parts)}, not {', '.join(unknown)}")
     config = model.config
-    if isinstance(model, PEClip):
+    if isinstance(model, PECLIP):
         config = replace(
             config,
             text_adapter="text_adapter" in kept,

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from peclip_fast.config.model import ModelConfig
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
 from peclip_fast.models.backbone import fingerprint, save_backbone
-from peclip_fast.models.config import ModelConfig
 from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, Tokenize, text_tokenizer
 from peclip_fast.models.towers import TextTower, vision_tower
@@ -37,7 +37,7 @@ class Sites(NamedTuple):
     feed_forward: Site
 
 
-class AdaptedClip(nn.Module):
+class AdaptedCLIP(nn.Module):
     """A frozen open_clip model, seen through its towers, and the trained parts of a method.
 
     Args:
@@ -144,7 +144,7 @@ class AdaptedClip(nn.Module):
             groups["prompts" if part == "prompts" else "adapters"].extend(module.parameters())
         return groups
 
-    def train(self, mode: bool = True) -> AdaptedClip:
+    def train(self, mode: bool = True) -> AdaptedCLIP:
         """Train or evaluate the trained parts; the backbone is always in eval mode."""
         super().train(mode)
         self.backbone.eval()

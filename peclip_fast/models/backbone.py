@@ -16,11 +16,7 @@ from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
-from peclip_fast.models.storage import (
-    read_safetensors,
-    refuse_other_tensors,
-    write_safetensors,
-)
+from peclip_fast.models.storage import read_safetensors, refuse_other_tensors, write_safetensors
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "model.safetensors"
 PARTS = "vision_cfg", "text_cfg"

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
+from peclip_fast.config.model import FineCLIPERConfig, ModelConfig
+from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import CONFIG_FILE, WEIGHTS_FILE, AdaptedClip
+from peclip_fast.models.adapted_clip import CONFIG_FILE, WEIGHTS_FILE, AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.config import FineCliperConfig, ModelConfig
-from peclip_fast.models.fine_cliper import FineCliper
-from peclip_fast.models.pe_clip import PEClip
+from peclip_fast.models.methods.finecliper import FineCLIPER
+from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.storage import read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
-from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
-METHODS: dict[str, type[AdaptedClip]] = {"pe_clip": PEClip, "finecliper": FineCliper}
+METHODS: dict[str, type[AdaptedCLIP]] = {"pe_clip": PECLIP, "finecliper": FineCLIPER}
 
 
 def create_model(
@@ -31,7 +31,7 @@ def create_model(
     classes: Sequence[str] = tuple(PUBLISHED_ACTION_UNITS),
     tokenizer: TextTokenizer | None = None,
     **config: Any,
-) -> AdaptedClip:
+) -> AdaptedCLIP:
     """A model on a frozen backbone, in training mode.
 
     Args:
@@ -56,7 +56,7 @@ def create_model(
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
             raise InputError(f"unknown field {name!r}: {hint}")
     if isinstance(config.get("finecliper"), dict):  # as asdict() and JSON have it
-        config["finecliper"] = FineCliperConfig(**config["finecliper"])
+        config["finecliper"] = FineCLIPERConfig(**config["finecliper"])
     settings = ModelConfig(method, backbone, pretrained, **config)  # type: ignore[arg-type]
     if isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
         raise InputError(f"classes: expected a list of different names, got {classes!r}")
@@ -72,7 +72,7 @@ def from_pretrained(
     tokenizer: TextTokenizer | None = None,
     zero_shot: bool = False,
     **config: Any,
-) -> AdaptedClip:
+) -> AdaptedCLIP:
     """The model that save_pretrained wrote, in eval mode; ``tokenizer`` as for create_model.
 
     ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
@@ -109,7 +109,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     return saved
 
 
-def load_trained(model: AdaptedClip, folder: str | Path, zero_shot: bool = False) -> None:
+def load_trained(model: AdaptedCLIP, folder: str | Path, zero_shot: bool = False) -> None:
     """Load a saved model's trained tensors into ``model`` if it is for the same thing.
 
     With ``zero_shot`` that may be other classes.

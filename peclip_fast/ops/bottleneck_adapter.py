@@ -9,10 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import (
-    backends,
-    bottleneck_adapter_cpu,  # noqa: F401  (registers itself)
-)
+from peclip_fast.ops import backends
 
 OP = "bottleneck_adapter"
 

@@ -21,13 +21,7 @@ from torch import Tensor
 
 from peclip_fast.ops import backends
 from peclip_fast.ops.backends import TYPES
-from peclip_fast.ops.temporal_adapter_operator import (
-    OP,
-    empties,
-    out_dtype,
-    register,
-    unit_stride,
-)
+from peclip_fast.ops.temporal_adapter_operator import OP, empties, out_dtype, register, unit_stride
 
 EPSILON = 1e-5
 # Of enum Scaling in csrc/.

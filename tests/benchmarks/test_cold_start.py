@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from small_backbone import save_small_backbone
+from helpers.small_backbone import save_small_backbone
 
 from benchmarks import cold_start
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from some_results import ROOFS, operator_rows, pe_clip_rows, write_results
+from helpers.some_results import ROOFS, operator_rows, pe_clip_rows, write_results
 
 from benchmarks import drawings, plots
 from benchmarks.results_files import read_results

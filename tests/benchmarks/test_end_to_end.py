@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_backbone import save_small_backbone
+from helpers.small_backbone import save_small_backbone
 
 from benchmarks import data_loading, end_to_end
 from benchmarks.data_loading import FOLDER, write_clip
-from peclip_fast.data import ClipRecord, DataConfig
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.records import ClipRecord
 
 
 @pytest.fixture(scope="module", autouse=True)

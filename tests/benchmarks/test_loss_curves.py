@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import write_config
+from helpers.tiny_runs import write_config
 
 from benchmarks import loss_curves
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_backbone import save_small_backbone
+from helpers.small_backbone import save_small_backbone
 
 from benchmarks import pe_clip, recomputation
 from benchmarks.results_files import Record, Results

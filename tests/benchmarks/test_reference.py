@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from benchmarks.reference.model import ReferencePEClip
+from benchmarks.reference.model import ReferencePECLIP
 
 
-def load(shared: Path, name: str) -> tuple[ReferencePEClip, dict[str, torch.Tensor]]:
+def load(shared: Path, name: str) -> tuple[ReferencePECLIP, dict[str, torch.Tensor]]:
     vectors = load_file(shared / f"reference/pe_clip_{name}.safetensors")
     state = {n.removeprefix("state."): t for n, t in vectors.items() if n.startswith("state.")}
-    return ReferencePEClip(state, vectors["tokenized_prompts"]), vectors
+    return ReferencePECLIP(state, vectors["tokenized_prompts"]), vectors
 
 
 def test_logits_of_two_clips_leak_as_published(shared: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from some_results import pe_clip_rows, write_results
+from helpers.some_results import pe_clip_rows, write_results
 
 from benchmarks import drawings, report
 from benchmarks.results_files import read_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from some_results import operator_rows, pe_clip_rows, write_results
+from helpers.some_results import operator_rows, pe_clip_rows, write_results
 
 from benchmarks import tables
 from benchmarks.results_files import read_results

@@ -11,9 +11,9 @@ from statistics import geometric_mean
 from types import SimpleNamespace
 
 import pytest
-import shim_build
 import torch
-from shim_memory import WatchedMemory
+from helpers import shim_build
+from helpers.shim_memory import WatchedMemory
 from torch import Tensor
 
 import peclip_fast

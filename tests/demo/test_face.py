@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from peclip_fast.data.regions import REGIONS
+from peclip_fast.data.cues.regions import REGIONS
 from peclip_fast.demo.draw import View, draw_face, draw_regions, landmarks_in_pixels
 from peclip_fast.demo.face import shape_face
 from peclip_fast.demo.identity import Identity
@@ -78,7 +78,7 @@ def test_landmarks_lie_in_their_regions():
 
 
 def test_the_seven_expressions_are_those_of_table_1():
-    from peclip_fast.texts import PUBLISHED_ACTION_UNITS
+    from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 
     for name, units in EXPRESSIONS.items():
         if units:

@@ -14,13 +14,17 @@ import pytest
 import yaml
 
 from peclip_fast import InputError
-from peclip_fast.config import config_path
-from peclip_fast.data import DataConfig, open_clip_source, open_splits, sample_indices
-from peclip_fast.data.cue_store import read_cues
-from peclip_fast.data.regions import REGIONS
-from peclip_fast.demo import CUES, DESCRIPTIONS, ORDER_TEXTS, prepare_demo, render
+from peclip_fast.config.data import DataConfig
+from peclip_fast.config.layers import config_path
+from peclip_fast.data.cues.regions import REGIONS
+from peclip_fast.data.cues.store import read_cues
+from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.splits import open_splits
+from peclip_fast.data.transforms.sampling import sample_indices
+from peclip_fast.demo import render
+from peclip_fast.demo.render import CUES, DESCRIPTIONS, prepare_demo
 from peclip_fast.demo.train_backbone import FIRST_IDENTITY
-from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS
+from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_TEXTS
 
 FEW = {"train": range(2), "test": range(1000, 1002)}
 ONE = {"train": range(1), "test": range(1000, 1001)}

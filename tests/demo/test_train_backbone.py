@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import peclip_fast.demo
+from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.demo.train_backbone import agreement, draw_stills, save, still, zero_shot
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.texts import PUBLISHED_ACTION_UNITS
 
 
 def test_the_files_are_at_most_3_mb():

@@ -7,16 +7,16 @@ import shutil
 
 import pytest
 import torch
+from helpers.tiny_runs import write_clips, write_config
 from PIL import Image
 from safetensors import safe_open
-from tiny_runs import write_clips, write_config
 
 from peclip_fast import InputError
-from peclip_fast.config import RunConfig
-from peclip_fast.data import DataConfig
-from peclip_fast.embed.__main__ import main, run_titles
+from peclip_fast.commands.embed import main, run_titles
+from peclip_fast.commands.train import main as train
+from peclip_fast.config.data import DataConfig
+from peclip_fast.config.run import RunConfig
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.train import main as train
 
 
 @pytest.fixture(scope="module")

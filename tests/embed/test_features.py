@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from peclip_fast import InputError, create_model
-from peclip_fast.config import RunConfig, TrainConfig
-from peclip_fast.data import ClipDataset, ClipRecord, DataConfig, open_splits
+from peclip_fast.config.data import DataConfig
+from peclip_fast.config.run import RunConfig
+from peclip_fast.config.train import TrainConfig
+from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.splits import open_splits
 from peclip_fast.embed.features import FROZEN, TRAINED, clip_features
 
 CPU = torch.device("cpu")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_runs import write_config
+from helpers.tiny_runs import write_config
 from torch import Tensor
 
+from peclip_fast.commands.train import main
 from peclip_fast.engine.module import ClipClassifier
-from peclip_fast.train import main
 
 
 class Enough(BaseException):

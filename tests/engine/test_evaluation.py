@@ -7,12 +7,13 @@ import io
 
 import pytest
 import torch
+from helpers.tiny_runs import write_clips
 from PIL import Image
-from tiny_runs import write_clips
 
 from peclip_fast import InputError, create_model
-from peclip_fast.config import RunConfig
-from peclip_fast.data import DataConfig, open_splits
+from peclip_fast.config.data import DataConfig
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.splits import open_splits
 from peclip_fast.engine.distributed import World
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.report import Report

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import write_config
+from helpers.tiny_runs import write_config
 from torch import Tensor, nn
 
-from peclip_fast import PEClip, create_model
+from peclip_fast import PECLIP, create_model
 from peclip_fast.engine.graphs import GraphedModel
 
 CONFIGS = [
@@ -62,7 +62,7 @@ class StandIn:
 
 @pytest.fixture
 def make(tiny_backbone):
-    def make(**config: object) -> PEClip:
+    def make(**config: object) -> PECLIP:
         torch.manual_seed(0)
         classes = ("happiness", "anger")
         model = create_model(backbone=tiny_backbone, classes=classes, prompt_depth=3, **config)
@@ -105,7 +105,7 @@ def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_pat
     """15 clips in batches of 4: three whole batches and one of three clips an epoch."""
     from safetensors.torch import load_file
 
-    from peclip_fast import train
+    from peclip_fast.commands import train
 
     def run(name: str, *argv: str) -> dict[str, Tensor]:
         path: Path = tmp_path / name

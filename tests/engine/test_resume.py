@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_runs import write_config
 from safetensors.torch import load_file
-from tiny_runs import write_config
 
-from peclip_fast import train
+from peclip_fast.commands import train
+from peclip_fast.commands.train import main
 from peclip_fast.engine import report
 from peclip_fast.engine.checkpoint import read_checkpoint
 from peclip_fast.engine.module import ClipClassifier
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import PARTIAL, is_partial
-from peclip_fast.train import main
 
 # The options of a run of 2 epochs of 5 batches, and the batches before which it is stopped: the
 # first, second and last of an epoch, as others in its middle are like the second.

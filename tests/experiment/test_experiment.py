@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_runs import fake_command
-from tiny_runs import write_clips
+from helpers.fake_runs import fake_command
+from helpers.tiny_runs import write_clips
 
+from peclip_fast.commands.experiment import main
 from peclip_fast.experiment import runner
-from peclip_fast.experiment.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +93,7 @@ def test_what_the_user_gave_wrongly(options, capfd, tmp_path):
 def test_a_killed_experiment_goes_on_where_it_stood(options, capfd, monkeypatch):
     """Killed with its second run, which then goes on from the checkpoint; the first stays."""
     names = ["table3-ferv39k", *options, "--seeds", "0", "1", "--jobs=1"]
-    argv = [sys.executable, "-m", "peclip_fast.experiment", *names]
+    argv = [sys.executable, "-m", "peclip_fast", "experiment", *names]
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     runs = Path(options[-1]) / "runs"
     first = subprocess.Popen(argv, start_new_session=True)

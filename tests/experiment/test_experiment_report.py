@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from peclip_fast.config import make_parser, resolve
+from peclip_fast.config.parser import make_parser, resolve
 from peclip_fast.experiment.cell_folder import Result
 from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
 from peclip_fast.experiment.plan import find, plan

@@ -10,18 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from peclip_fast import create_model
-from peclip_fast.config import (
-    config_layers,
-    config_names,
-    config_path,
-    differences,
-    make_parser,
-    read_yaml,
-    resolve,
-)
-from peclip_fast.data.dfew import CLASSES
+from peclip_fast.commands.info import describe_model
+from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
+from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.run import differences
+from peclip_fast.data.datasets.dfew import CLASSES
 from peclip_fast.experiment.published import read_table, table_names
-from peclip_fast.info import describe_model
 
 TABLES = [read_table(name) for name in table_names() if name.startswith("finecliper-")]
 ROWS = {row.config: row for table in TABLES for row in table.rows if row.config}

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from peclip_fast.config import RunConfig, make_parser, resolve
-from peclip_fast.data.config import DataConfig
+from peclip_fast.config.data import DataConfig
+from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.run import RunConfig
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.contrast import CUES, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from fake_runs import beside, cells, fake_command, finish, starts
+from helpers.fake_runs import beside, cells, fake_command, finish, starts
 
 from peclip_fast.errors import InputError
 from peclip_fast.experiment import runner

@@ -12,23 +12,18 @@ import torch
 import torch.nn.functional as F
 
 from peclip_fast import create_model
-from peclip_fast.config import (
-    config_layers,
-    config_names,
-    config_path,
-    differences,
-    make_parser,
-    read_yaml,
-    resolve,
-)
-from peclip_fast.data import ClipDataset
-from peclip_fast.data.dfew import CLASSES
+from peclip_fast.commands.clips import open_clips
+from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
+from peclip_fast.config.model import ModelConfig
+from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.run import differences
+from peclip_fast.data.datasets.dfew import CLASSES
+from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.demo import render
 from peclip_fast.engine.distributed import World
 from peclip_fast.experiment.published import read_table
-from peclip_fast.inputs import open_clips
-from peclip_fast.models import ModelConfig, PEClip
 from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.methods.pe_clip import PECLIP
 
 TABLES = [read_table(f"pe-clip-table{number}") for number in range(5, 11)]
 ROWS = {row.config: row for table in TABLES for row in table.rows}
@@ -66,7 +61,7 @@ def test_rows_and_configurations_are_the_same():
 @pytest.mark.parametrize("name", ROWS)
 def test_parameters_are_the_published_ones(name, shapes):
     with torch.device("meta"):
-        model = PEClip(configure("dfew", name).model, CLASSES, shapes)
+        model = PECLIP(configure("dfew", name).model, CLASSES, shapes)
     printed = ROWS[name].parameters
     if name.startswith("table10/"):
         assert printed is None
@@ -140,7 +135,7 @@ def short_vit_b_16():
 def test_every_row_trains(name, short_vit_b_16):
     config = configure("dfew", name, options=("--model.prompt_depth=3",)).model
     torch.manual_seed(0)
-    train_two_steps(PEClip(config, CLASSES, short_vit_b_16), torch.rand(2, 3, 3, 32, 32))
+    train_two_steps(PECLIP(config, CLASSES, short_vit_b_16), torch.rand(2, 3, 3, 32, 32))
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +169,5 @@ def test_the_whole_method_trains_on_vit_b_16():
     """All blocks and frames of full size; what a row changes is the same in each block."""
     torch.manual_seed(0)
     backbone = load_backbone("ViT-B-16-quickgelu")
-    model = PEClip(configure("dfew", "table5/adapters").model, CLASSES, backbone)
+    model = PECLIP(configure("dfew", "table5/adapters").model, CLASSES, backbone)
     train_two_steps(model, torch.rand(1, 2, 3, 224, 224))

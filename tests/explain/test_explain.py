@@ -6,11 +6,11 @@ import shutil
 
 import av
 import pytest
+from helpers.tiny_runs import write_config
 from PIL import Image
-from tiny_runs import write_config
 
-from peclip_fast.explain.__main__ import main
-from peclip_fast.train import main as train
+from peclip_fast.commands.explain import main
+from peclip_fast.commands.train import main as train
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from peclip_fast.config.model import FineCLIPERConfig
 from peclip_fast.errors import InputError
 from peclip_fast.explain.explanation import explain_clip
-from peclip_fast.models import FineCliperConfig
 
 
 @pytest.mark.parametrize("config", [{}, {"recurrence": "lstm"}, {"temporal": False}], ids=str)
@@ -52,7 +52,7 @@ SMALL = {"video_hidden": 8, "cue_hidden": 8, "text_hidden": 8}
 @pytest.mark.parametrize("branches", [(), ("parsing", "landmarks", "descriptions")], ids=str)
 def test_finecliper(make, frames, branches):
     """No frame sees a later one in the rows of probabilities, whatever the branches."""
-    switches = FineCliperConfig(**SMALL, **dict.fromkeys(branches, True))
+    switches = FineCLIPERConfig(**SMALL, **dict.fromkeys(branches, True))
     model = make(method="finecliper", finecliper=switches)
     others = {name: torch.rand_like(frames) for name in branches if name != "descriptions"}
     texts = {"descriptions": model.tokenize(["the brows lower"])[0]} if branches else {}
@@ -76,7 +76,7 @@ def test_finecliper(make, frames, branches):
 
 
 def test_a_model_that_sees_no_frames(make, frames):
-    switches = FineCliperConfig(**SMALL, frames=False, parsing=True)
+    switches = FineCLIPERConfig(**SMALL, frames=False, parsing=True)
     model = make(method="finecliper", finecliper=switches)
     with pytest.raises(InputError, match="see the frames; this one sees parsing"):
         explain_clip(model, frames, parsing=frames)

@@ -7,8 +7,9 @@ import json
 import open_clip
 import pytest
 import torch
+from helpers.published_checkpoints import make_published
+from helpers.tiny_backbone import TINY
 from safetensors import safe_open
-from tiny_backbone import TINY
 
 from peclip_fast import InputError, create_model, from_pretrained, load_reference_checkpoint
 from peclip_fast.models.backbone import save_backbone
@@ -101,8 +102,6 @@ def test_broken_folders(saved, tmp_path):
 
 
 def test_a_reference_checkpoint_saves_with_its_backbone(tmp_path):
-    from test_reference_checkpoint import make_published
-
     state, _ = make_published()
     torch.save(state, tmp_path / "m.pth")
     model = load_reference_checkpoint(tmp_path / "m.pth")

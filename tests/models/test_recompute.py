@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peclip_fast import InputError, PEClip, create_model
+from peclip_fast import PECLIP, InputError, create_model
 
 LABELS = torch.tensor([0, 1])
 
@@ -16,7 +16,7 @@ LABELS = torch.tensor([0, 1])
 def make(tiny_backbone):
     """The same model on each call, with all paths open."""
 
-    def make(blocks: int = 0, **config: object) -> PEClip:
+    def make(blocks: int = 0, **config: object) -> PECLIP:
         torch.manual_seed(0)
         model = create_model(
             backbone=tiny_backbone, classes=("happiness", "anger"), prompt_depth=3, **config
@@ -37,7 +37,7 @@ def frames() -> Tensor:
     return torch.rand(2, 3, 3, 32, 32)
 
 
-def gradients(model: PEClip, frames: Tensor, dtype: torch.dtype) -> list[Tensor]:
+def gradients(model: PECLIP, frames: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """The loss and the gradients of all that is trained."""
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         loss = F.cross_entropy(model(frames), LABELS)

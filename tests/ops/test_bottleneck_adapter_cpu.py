@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from comparison import ALONE, FLOATS, LAYOUTS
-from test_bottleneck_adapter import (
+from helpers.bottleneck_adapter_cases import (
     MIXES,
     NAMES,
     OPS,
@@ -20,6 +19,7 @@ from test_bottleneck_adapter import (
     inputs,
     run,
 )
+from helpers.comparison import ALONE, FLOATS, LAYOUTS
 from torch import Tensor
 
 from peclip_fast.errors import InputError

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 import torch
-from comparison import DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
+from helpers.comparison import DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
 from torch import Tensor
 
 from peclip_fast.errors import InputError

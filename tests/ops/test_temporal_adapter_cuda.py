@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_temporal_adapter import NAMES, inputs, nn_gru, run
+from helpers.temporal_adapter_cases import NAMES, inputs, nn_gru, run
 from torch import Tensor
 
 from peclip_fast.ops import backends, temporal_adapter

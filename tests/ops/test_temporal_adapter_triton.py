@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from comparison import ALONE, DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
+from helpers.comparison import ALONE, DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter

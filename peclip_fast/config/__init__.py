@@ -1,0 +1,1 @@
+"""What a run is made from: options, packaged recipes, the command line."""

@@ -1,0 +1,88 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from peclip_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained; the defaults are the paper's recipe for DFEW (Table 2).
+
+    Args:
+        target: what a clip's feature is drawn to: its class's texts, or its own description, with
+            no class in training, so that it can be tested on any (zero-shot).
+        epochs: passes over the training clips.
+        warmup_epochs: epochs over which the learning rates rise; they fall along a cosine after.
+        batch_size: clips per batch, over all processes.
+        eval_batch_size: clips per batch and process in evaluation and prediction.
+        accumulate: batches whose gradients are added up for one optimizer step.
+        lr_adapters: highest learning rate of the adapters.
+        lr_prompts: highest learning rate of the prompts.
+        weight_decay: the optimizer's weight decay.
+        optimizer: adamw, or sgd with a momentum of 0.9 (FineCLIPER's).
+        clip_norm: largest norm of all gradients together; null doesn't clip.
+        precision: fp32, or mixed precision with bf16 or fp16 (fp16 needs a GPU).
+        recompute: vision blocks, from the first on, whose activations the backward pass computes
+            again instead of keeping them; less memory, more time, the same results.
+        cuda_graphs: launch the model's forward and backward pass as one CUDA graph each, for whole
+            batches; not run on a GPU yet.
+        seed: fixes initial weights, order, augmentation and mixing.
+        select: weights to report, of the last epoch, or of the best WAR on the test split, which
+            is optimistic and only for comparison with work that does so.
+        test_every: epochs from one test to the next during training; 0 tests at the end only.
+        checkpoint_every: optimizer steps between checkpoints within an epoch; each epoch ends
+            with one anyway.
+        device: auto takes a GPU where there is one.
+        threads: CPU threads of the main process; null leaves PyTorch's choice.
+    """
+
+    target: Literal["classes", "descriptions"] = "classes"
+    epochs: int = 30
+    warmup_epochs: int = 3
+    batch_size: int = 8
+    eval_batch_size: int = 8
+    accumulate: int = 1
+    lr_adapters: float = 2e-4
+    lr_prompts: float = 3e-5
+    weight_decay: float = 0.01
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    clip_norm: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    recompute: int = 0
+    cuda_graphs: bool = False
+    seed: int = 42
+    select: Literal["last", "best"] = "last"
+    test_every: int = 1
+    checkpoint_every: int = 200
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        smallest = dict.fromkeys(
+            ("warmup_epochs", "test_every", "recompute", "seed", "weight_decay"), 0
+        )
+        for name in ("epochs", "batch_size", "eval_batch_size", "accumulate", "checkpoint_every"):
+            smallest[name] = 1
+        for name, least in smallest.items():
+            if getattr(self, name) < least:
+                raise InputError(f"train.{name}={getattr(self, name)}: expected at least {least}")
+        for name in ("lr_adapters", "lr_prompts", "clip_norm", "threads"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"train.{name}={value}: expected more than 0")
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"train.warmup_epochs={self.warmup_epochs}: expected less than the "
+                f"{self.epochs} epochs of the run"
+            )
+        if self.cuda_graphs and self.accumulate > 1:
+            raise InputError(
+                f"train.cuda_graphs: gives each batch's gradients in the same memory, which "
+                f"train.accumulate={self.accumulate} can't add up; expected 1"
+            )
+        if self.select == "best" and not self.test_every:
+            raise InputError("train.select=best: needs train.test_every of at least 1")

@@ -1,0 +1,1 @@
+"""What is stored and drawn of a face, and descriptions of clips."""

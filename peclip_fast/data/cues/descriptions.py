@@ -1,0 +1,46 @@
+"""JSON lines ``{"clip": ..., "text": ...}``: a description of each clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from peclip_fast.data.cues.clip_names import match_names
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.text_files import read_lines
+from peclip_fast.errors import InputError
+from peclip_fast.files import write_text
+
+
+def read_descriptions(path: Path, records: Iterable[ClipRecord]) -> dict[str, str]:
+    """``clip_name`` -> text, of the clips that the file has a text for.
+
+    The file may hold other clips too, and may have been written on another disk (``match_names``).
+
+    Raises:
+        InputError: a broken line, a clip that comes twice, or no clip of the dataset at all; names
+            ``file:line``.
+    """
+    rows = [(source, *_fields(source, line)) for source, line in read_lines(path)]
+    if not rows:
+        raise InputError(f'{path}: empty; expected a line {{"clip": ..., "text": ...}} a clip')
+    names = match_names([(source, clip) for source, clip, _ in rows], records)
+    return {name: row[2] for name, row in zip(names, rows, strict=True) if name is not None}
+
+
+def write_descriptions(path: Path, texts: Mapping[str, str]) -> None:
+    """A line for each clip's name and text."""
+    rows = (json.dumps({"clip": c, "text": t}, ensure_ascii=False) for c, t in texts.items())
+    write_text(path, "".join(f"{row}\n" for row in rows))
+
+
+def _fields(source: str, line: str) -> tuple[str, str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: broken JSON ({error})") from None
+    for key in ("clip", "text"):
+        if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
+            raise InputError(f'{source}: expected {{"clip": ..., "text": ...}}, no text in "{key}"')
+    return row["clip"], row["text"].encode(errors="replace").decode()  # halves of surrogate pairs

@@ -1,0 +1,58 @@
+"""CREMA-D: 6 expressions spoken by 91 actors.
+
+    [VideoFlash/]<actor>_<sentence>_<ANG|DIS|FEA|HAP|NEU|SAD>_<LO|MD|HI|XX>.flv
+
+No folds were published. Ours keep actors apart: with the actors' numbers sorted, the i-th actor
+(from 0) is tested in fold ``i % 5 + 1``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.datasets.layout import (
+    VIDEO_SUFFIXES,
+    first_existing,
+    list_clips,
+    require_fold,
+    require_root,
+    warn_counts,
+)
+from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
+from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.errors import InputError
+
+CLASSES = tuple(name for name in SEVEN_EXPRESSIONS if name != "surprise")
+
+_CLIPS = 7_442
+_FOLDS = 5
+_NAME = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_(?:LO|MD|HI|XX?)")
+
+
+def read(config: DataConfig) -> DatasetSplits:
+    """One actor-disjoint fold of CREMA-D."""
+    fold = require_fold(config, _FOLDS)
+    root = require_root(config, "the .flv files or VideoFlash")
+    folder = first_existing(root, ["VideoFlash", ""], "clips")
+    clips: list[tuple[int, ClipRecord]] = []
+    for path in list_clips(folder):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        fields = _NAME.fullmatch(path.stem)
+        if not fields:
+            raise InputError(
+                f"{path}: expected a name such as 1001_DFA_ANG_XX.flv "
+                "(actor, sentence, emotion, level)"
+            )
+        label = label_of(fields[2], CLASSES, str(path))
+        clips.append((int(fields[1]), ClipRecord(path, label, None, str(path))))
+    actors = sorted({actor for actor, _ in clips})
+    tested = set(actors[fold - 1 :: _FOLDS])
+    warn_counts("crema-d", [record for _, record in clips], CLASSES, _CLIPS)
+    return DatasetSplits(
+        "crema-d",
+        CLASSES,
+        [record for actor, record in clips if actor not in tested],
+        [record for actor, record in clips if actor in tested],
+    )

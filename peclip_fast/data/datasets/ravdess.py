@@ -1,0 +1,63 @@
+"""RAVDESS: 8 expressions by 24 actors.
+
+    [<any>/]Actor_NN/MM-VV-EE-II-SS-RR-AA.mp4
+
+MM modality (01 with sound, 02 video only), VV speech or song, EE emotion, II intensity,
+SS statement, RR repetition, AA actor. A take that is there with and without sound is read once.
+Folds keep actors apart: fold f tests actors 4f - 3 to 4f.
+"""
+
+from __future__ import annotations
+
+import re
+
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.datasets.layout import natural_key, require_fold, require_root, warn_counts
+from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.errors import InputError
+
+# In the order of the emotion numbers 01 to 08.
+CLASSES = (
+    "neutral",
+    "calm",
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+
+_SPEECH_CLIPS = 1_440
+_FOLDS = 6
+_ACTORS_PER_FOLD = 4
+_NAME = re.compile(r"(\d\d)-((?:\d\d-){5}(\d\d))")
+
+
+def read(config: DataConfig) -> DatasetSplits:
+    """One actor-disjoint fold of RAVDESS."""
+    fold = require_fold(config, _FOLDS)
+    root = require_root(config, "Actor_01 to Actor_24")
+    takes: dict[str, tuple[int, ClipRecord]] = {}
+    for path in sorted(root.glob("**/Actor_*/*.mp4"), key=lambda p: natural_key(p.name)):
+        fields = _NAME.fullmatch(path.stem)
+        if not fields:
+            raise InputError(
+                f"{path}: expected a name such as 01-01-03-01-02-01-12.mp4 (seven numbers)"
+            )
+        _, take, actor = fields.groups()
+        emotion = int(take.split("-")[1])
+        if not 1 <= emotion <= len(CLASSES):
+            raise InputError(
+                f"{path}: unknown emotion {emotion:02d}; expected 01 ({CLASSES[0]}) to "
+                f"{len(CLASSES):02d} ({CLASSES[-1]})"
+            )
+        takes.setdefault(take, (int(actor), ClipRecord(path, emotion - 1, None, str(path))))
+    tested = range(_ACTORS_PER_FOLD * (fold - 1) + 1, _ACTORS_PER_FOLD * fold + 1)
+    warn_counts("ravdess (speech)", [r for _, r in takes.values()], CLASSES, _SPEECH_CLIPS)
+    return DatasetSplits(
+        "ravdess",
+        CLASSES,
+        [record for actor, record in takes.values() if actor not in tested],
+        [record for actor, record in takes.values() if actor in tested],
+    )

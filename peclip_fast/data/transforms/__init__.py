@@ -1,0 +1,1 @@
+"""What is drawn and done to a clip: frames, augmentation, mixing."""

@@ -1,0 +1,248 @@
+"""FineCLIPER: frames, face parsing, landmarks and descriptions through one frozen CLIP."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peclip_fast.errors import InputError
+from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, Sites, adapt
+from peclip_fast.models.adapters import BottleneckAdapter
+from peclip_fast.models.temporal_transformer import TemporalTransformer
+
+IMAGES = ("frames", "parsing", "landmarks")
+DESCRIPTIONS = "descriptions"
+
+
+class VisionAdapters(nn.Module):
+    """The adapters of an image encoder: one after each attention, one beside each MLP."""
+
+    def __init__(self, blocks: int, width: int, hidden: int, scale: float, backend: str) -> None:
+        super().__init__()
+        self.series = adapters(blocks, width, hidden, backend)
+        # A skip of its own would add a share of LN(x) to what CLIP computes.
+        self.parallel = adapters(blocks, width, hidden, backend, skip=False, scale=scale)
+
+
+class FineCLIPER(AdaptedCLIP):
+    """The model of FineCLIPER (arXiv 2407.02157), section 3; docs/finecliper.md has our choices.
+
+    A class has two texts, what it is and what it isn't, read with adapters of their own. A clip has
+    a feature from each branch, and their weighted mean is compared with both. Args as AdaptedCLIP.
+    """
+
+    title = "FineCLIPER"
+
+    def make_parts(self) -> None:
+        """See AdaptedCLIP."""
+        config = self.config
+        switches, text, vision = config.finecliper, self._text, self._vision
+        self.inputs = tuple(name for name in (*IMAGES, DESCRIPTIONS) if getattr(switches, name))
+        draws = _Draws()
+
+        def of_text(part: str, wanted: bool) -> nn.ModuleList | None:
+            with draws.of(part):
+                hidden, backend = switches.text_hidden, config.backend
+                return adapters(len(text.blocks), text.width, hidden, backend) if wanted else None
+
+        self.positive = of_text("positive", switches.positive_adapter)
+        self.negative = of_text("negative", switches.negative_adapter)
+        self.descriptions = of_text(DESCRIPTIONS, DESCRIPTIONS in self.inputs)
+        self.images = nn.ModuleDict()
+        for name in IMAGES:
+            hidden = switches.video_hidden if name == "frames" else switches.cue_hidden
+            if name in self.inputs and (name != "frames" or switches.video_adapter):
+                with draws.of(name):
+                    self.images[name] = VisionAdapters(
+                        len(vision.blocks), vision.width, hidden, switches.parallel_scale,
+                        config.backend,
+                    )  # fmt: skip
+        width = self._text.features
+        self.temporal = None
+        if "frames" in self.inputs and switches.temporal_layers:
+            with draws.of("temporal"):
+                self.temporal = TemporalTransformer(width, switches.temporal_layers)
+        adaptive = len(self.inputs) > 1 and switches.video_weight is None
+        self.fusion = AdaptiveWeights(width, self.inputs) if adaptive else None
+        templates = switches.positive_text, switches.negative_text
+        texts = [t.format(label=label) for t in templates if t for label in self.classes]
+        self.register_buffer("class_tokens", self.tokenize(texts), persistent=False)
+
+    @property
+    def vision_hidden(self) -> int:
+        """See AdaptedCLIP."""
+        return self.config.finecliper.video_hidden
+
+    def parts(self) -> dict[str, nn.Module]:
+        """See AdaptedCLIP."""
+        named = {
+            "positive": self.positive,
+            "negative": self.negative,
+            **self.images,
+            "descriptions": self.descriptions,
+            "temporal": self.temporal,
+            "fusion": self.fusion,
+        }
+        return {name: part for name, part in named.items() if part is not None}
+
+    # Texts -------------------------------------------------------------------------------------
+
+    def encode_texts(self) -> Tensor:
+        """Features of what each class is and of what it isn't, (2, C, E), of length 1.
+
+        (1, C, E) without negative texts.
+        """
+        kinds = self.class_tokens.split(len(self.classes))
+        pairs = zip(kinds, (self.positive, self.negative), strict=False)
+        return torch.stack([self._read(tokens, part) for tokens, part in pairs])
+
+    def encode_positive(self, tokens: Tensor) -> Tensor:
+        """Features of any texts (N, n), read as those of what a class is: (N, E), of length 1."""
+        return self._read(tokens, self.positive)
+
+    def text_side(self) -> Iterator[Tensor]:
+        """See AdaptedCLIP."""
+        parts = [part for part in (self.positive, self.negative) if part is not None]
+        yield from chain(*(part.parameters() for part in parts))
+        yield self.class_tokens
+
+    def _read(self, tokens: Tensor, part: nn.ModuleList | None) -> Tensor:
+        return self.read(tokens, Sites(adapt(None), adapt(part)))
+
+    # Clips -------------------------------------------------------------------------------------
+
+    def encode_branches(self, **given: Tensor) -> Tensor:
+        """Each branch's feature of each clip, in the order of ``inputs``: (branches, B, E)."""
+        self._check_inputs(given)
+        return torch.stack([self.encode_branch(name, given[name]) for name in self.inputs])
+
+    def encode_clips(self, **given: Tensor) -> Tensor:
+        """The entries of a batch that ``inputs`` names -> features (B, E), of length 1."""
+        return self.fuse(self.encode_branches(**given))
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Branches' features (branches, B, E) -> the clips' (B, E), of length 1."""
+        return F.normalize((self.weights(features) * features).sum(0), dim=-1)
+
+    def weights(self, features: Tensor) -> Tensor:
+        """How much each branch (branches, B, E) counts, (branches, B, 1), in all 1."""
+        if self.fusion is not None:
+            shares: Tensor = self.fusion(features)
+            return shares
+        number = len(self.inputs)
+        if number == 1:
+            return features.new_ones(1, 1, 1)
+        video = self.config.finecliper.video_weight or 0.0
+        others = [(1 - video) / (number - 1)] * (number - 1)
+        return features.new_tensor([video, *others]).view(-1, 1, 1)
+
+    def encode_branch(self, name: str, given: Tensor) -> Tensor:
+        """A branch's feature of each clip, (B, E), of length 1."""
+        if name == DESCRIPTIONS:
+            return self._read(given, self.descriptions)
+        return self.over_time(name, self.see_branch(name, given))
+
+    def over_time(self, name: str, features: Tensor) -> Tensor:
+        """Features (B, T, E) of the images of a branch -> the branch's (B, E), of length 1."""
+        if name == "frames" and self.temporal is not None:
+            return F.normalize(self.temporal(features), dim=-1)
+        return F.normalize(features.mean(1), dim=-1)
+
+    def see_branch(self, name: str, images: Tensor) -> Tensor:
+        """Images (B, T, 3, H, W) of a branch -> features (B, T, E)."""
+        return self.see(images, self._sites(name))
+
+    def frame_sites(self, length: int) -> Sites:
+        """See AdaptedCLIP."""
+        return self._sites("frames")
+
+    def _sites(self, name: str) -> Sites:
+        part = dict(self.images.items()).get(name)
+        series = part.series if isinstance(part, VisionAdapters) else None
+        parallel = part.parallel if isinstance(part, VisionAdapters) else None
+
+        def beside(i: int, m: Tensor, x: Tensor) -> Tensor:
+            if parallel is None:
+                return x + m
+            y: Tensor = parallel[i](self._vision.blocks[i].norm_2(x), x + m)
+            return y
+
+        return Sites(adapt(series), beside)
+
+    def _check_inputs(self, given: dict[str, Tensor]) -> None:
+        if set(given) != set(self.inputs):
+            raise InputError(
+                f"inputs: expected {', '.join(self.inputs)}, got {', '.join(given) or 'none'}"
+            )
+        for name, tensor in given.items():
+            if name != DESCRIPTIONS:
+                self.check_frames(tensor, name)
+        sizes = {name: len(tensor) for name, tensor in given.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            raise InputError(f"inputs: expected as many clips in each, {told}")
+
+    def forward(self, text_features: Tensor | None = None, **given: Tensor) -> Tensor:
+        """Logits (B, C), at least float32: 100 times (the cosine of what a class is, less isn't).
+
+        Args:
+            text_features: from encode_texts(), if the caller keeps them.
+            given: the entries of a batch that ``inputs`` names: frames, parsing, landmarks
+                (B, T, 3, H, W), float in [0, 1] or uint8; descriptions (B, n), tokens.
+        """
+        clips = self.encode_clips(**given)
+        texts = self.text_features() if text_features is None else text_features
+        return self.compare(clips, texts)
+
+    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
+        """See AdaptedCLIP."""
+        with torch.autocast(clips.device.type, enabled=False):
+            positive, *negative = clips @ texts.mT
+            return LOGIT_SCALE * (positive - negative[0] if negative else positive)
+
+
+class AdaptiveWeights(nn.Module):
+    """How much each branch counts in a clip: the softmax of a score of its feature.
+
+    Scores start at zero, so that training starts from the branches' plain mean.
+    """
+
+    def __init__(self, width: int, branches: Sequence[str]) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.zeros(len(branches), width))
+        self.bias = nn.Parameter(torch.zeros(len(branches)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(branches, B, E) -> (branches, B, 1)."""
+        scores = torch.einsum("nbe,ne->nb", features, self.direction) + self.bias[:, None]
+        return scores.softmax(0).unsqueeze(-1)
+
+
+def adapters(
+    blocks: int, width: int, hidden: int, backend: str, *, skip: bool = True, scale: float = 1.0
+) -> nn.ModuleList:
+    """An adapter for each block; what it adds starts at zero, so training starts from CLIP."""
+    made = [BottleneckAdapter(width, hidden, backend, skip, scale) for _ in range(blocks)]
+    for one in made:
+        nn.init.zeros_(one.up.weight)
+        nn.init.zeros_(one.up.bias)
+    return nn.ModuleList(made)
+
+
+class _Draws:
+    """Random numbers for each part, of which no other part changes anything."""
+
+    def __init__(self) -> None:
+        self.seed = int(torch.randint(2**31, (), device="cpu"))
+
+    @contextlib.contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + zlib.crc32(part.encode()))
+            yield

@@ -1,0 +1,80 @@
+"""The course of a training run as a picture: loss, scores on the test split, learning rates."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from peclip_fast.errors import InputError
+from peclip_fast.plots.palette import BLUE, RED
+
+Row = Mapping[str, float | None]
+
+# Each panel with its title and what is in it: the column of metrics.csv, its name and factor.
+_PANELS: dict[str, tuple[tuple[str, str, float], ...]] = {
+    "mean training loss (nats)": (("loss", "loss", 1),),
+    "test split (%)": (("test_uar", "UAR", 100), ("test_war", "WAR", 100)),
+    "learning rate, at the epoch's end": (
+        ("lr_adapters", "adapters", 1),
+        ("lr_prompts", "prompts", 1),
+    ),
+}
+# Of the first and second line of a panel: where they meet, both are seen.
+_LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o", "ms": 5, "lw": 2.2},
+    {"color": RED, "marker": "s", "ms": 3, "lw": 1.2, "ls": "--"},
+)
+
+
+def read_history(path: Path) -> list[Row]:
+    """The rows of metrics.csv, a row for each epoch; None where it has no number.
+
+    Raises:
+        InputError: there is no such file, or it is another.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restkey="", restval=""))
+        numbers: list[Row] = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the history that train writes") from None
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not the history that train writes ({error})") from error
+    if not numbers or not {"epoch", "loss"} <= numbers[0].keys():
+        raise InputError(f"{path}: expected the columns epoch and loss, and a row for each epoch")
+    return numbers
+
+
+def curves_png(history: Sequence[Row], title: str) -> bytes:
+    """A PNG of the columns that have numbers, over the epochs."""
+    panels = {
+        name: [line for line in lines if any(row.get(line[0]) is not None for row in history)]
+        for name, lines in _PANELS.items()
+    }
+    shown = {name: lines for name, lines in panels.items() if lines}
+    figure = Figure((0.6 + 4.2 * len(shown), 3.6), dpi=120, layout="constrained")
+    grid = figure.subplots(1, len(shown), squeeze=False, sharex=True)
+    for axes, (name, lines) in zip(grid[0], shown.items(), strict=True):
+        for (column, label, factor), look in zip(lines, _LOOKS, strict=False):
+            values = [(row["epoch"], row.get(column)) for row in history]
+            points = [(e, factor * value) for e, value in values if e and value is not None]
+            axes.plot(*zip(*points, strict=True), label=label, **look)
+        axes.set(title=name, xlabel="epoch")
+        axes.title.set_fontsize(10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        if len(lines) > 1:
+            axes.legend(fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    return png.getvalue()

@@ -1,0 +1,123 @@
+"""Looking for bad clips before a run does."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.processes import Lost, over_clips
+from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.errors import InputError
+
+BAD = ("missing", "undecodable", "miscounted")
+ALLOWED = ("short", "duplicate")
+
+
+class Finding(NamedTuple):
+    """One thing about one clip.
+
+    Args:
+        split: train or test.
+        path: of the clip.
+        kind: missing, undecodable, or miscounted (the list says another number of frames); short
+            (fewer frames than are taken, which is allowed), or duplicate (a test clip that is
+            also a training clip).
+        reason: in words.
+        source: ``file:line`` (or folder) that named the clip.
+    """
+
+    split: str
+    path: str
+    kind: str
+    reason: str
+    source: str
+
+
+def find(
+    splits: DatasetSplits, frames: int, quick: bool, processes: int, seconds: float
+) -> list[Finding]:
+    """All findings, in the order of the lists.
+
+    Args:
+        splits: the clips.
+        frames: how many are taken of a clip.
+        quick: look at headers and file names alone, not at every frame.
+        processes: that read clips.
+        seconds: time for one clip.
+    """
+    clips = [("train", record) for record in splits.train]
+    clips += [("test", record) for record in splits.test]
+    look = functools.partial(look_at, frames=frames, quick=quick)
+    found: dict[int, list[tuple[str, str]]] = {}
+    for index, seen in over_clips(look, [r for _, r in clips], processes, seconds, "checking"):
+        found[index] = [("undecodable", seen.reason)] if isinstance(seen, Lost) else seen
+    trained = {_place(record): record for record in splits.train}
+    for index, (split, record) in enumerate(clips):
+        if split == "test" and _place(record) in trained:
+            found[index].append(("duplicate", f"also in train: {trained[_place(record)].source}"))
+    return [
+        Finding(split, str(record.path), kind, reason, record.source)
+        for index, (split, record) in enumerate(clips)
+        for kind, reason in found[index]
+    ]
+
+
+def look_at(record: ClipRecord, frames: int, quick: bool) -> list[tuple[str, str]]:
+    """(kind, reason) of all that is to be said about one clip."""
+    try:
+        if not record.path.exists():
+            return [("missing", "no such video file or frame folder")]
+        source = open_clip_source(record.path, record.start, record.end)
+    except (InputError, OSError) as error:
+        return [("undecodable", _reason(error, record))]
+    count = source.num_frames
+    found = []
+    if record.num_frames not in (None, count):
+        found.append(("miscounted", f"{count} frames on disk, the list says {record.num_frames}"))
+    if count < frames:
+        found.append(("short", f"{count} frames, fewer than {frames}"))
+    try:
+        for _ in () if quick else source.frames():
+            pass
+    except (InputError, OSError) as error:
+        found.append(("undecodable", _reason(error, record)))
+    finally:
+        source.close()
+    return found
+
+
+def as_csv(findings: Iterable[Finding]) -> str:
+    """A CSV file with the fields of a finding as columns."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(Finding._fields)
+    rows.writerows(findings)
+    return text.getvalue()
+
+
+def as_table(findings: Iterable[Finding], splits: DatasetSplits, frames: int) -> str:
+    """How many clips of each split are what."""
+    found = list(findings)
+    remarks = {"short": f"  (under {frames} frames: allowed)", "duplicate": "  (in train and test)"}
+    lines = [f"{'':<12}{'train':>8}{'test':>8}"]
+    lines += [f"{'clips':<12}{len(splits.train):>8}{len(splits.test):>8}"]
+    for kind in (*BAD, *ALLOWED):
+        train, test = (
+            sum(finding.kind == kind and finding.split == split for finding in found)
+            for split in ("train", "test")
+        )
+        lines.append(f"{kind:<12}{train:>8}{test:>8}{remarks.get(kind, '')}")
+    return "\n".join(lines)
+
+
+def _place(record: ClipRecord) -> tuple[str, float | None, float | None]:
+    return str(record.path), record.start, record.end
+
+
+def _reason(error: Exception, record: ClipRecord) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text.removeprefix(f"{record.path}: ")

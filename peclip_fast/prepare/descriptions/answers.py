@@ -1,0 +1,89 @@
+"""The answers that were paid for, each on the disk the moment it arrives."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from peclip_fast.errors import InputError
+from peclip_fast.files import naming
+from peclip_fast.prepare.descriptions.endpoint import Reply
+
+Key = tuple[str, str, str]  # clip, LLM, hash of all else that was asked
+
+
+class Answers:
+    """JSON lines to which answers are appended; a torn last line of a killed run is dropped.
+
+    Safe to use from several threads; one process at a time.
+
+    Raises:
+        InputError: a line that isn't the last is broken, or another process has the file open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.found: dict[Key, str] = {}
+        self._path, self._lock = path, Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - held for as long as the lock
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise InputError(f"{path}: another process is asking for these texts") from None
+        self._file.seek(0)
+        data = self._file.readall()
+        self._length = data.rfind(b"\n") + 1
+        self._file.truncate(self._length)
+        for number, line in enumerate(data[: self._length].split(b"\n")[:-1], start=1):
+            try:
+                key, text = _parsed(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                self._file.close()
+                raise InputError(f"{path}:{number}: no answer of an LLM ({error})") from None
+            self.found[key] = text
+
+    def add(self, key: Key, reply: Reply) -> None:
+        """Append one answer and flush it to the disk.
+
+        Raises:
+            OSError: it can't be written; then it is on stderr, as it can't be got again for free.
+        """
+        row = dict(zip(("clip", "llm", "question"), key, strict=True), **reply._asdict())
+        line = json.dumps(row, ensure_ascii=False)
+        with self._lock:
+            try:
+                with naming(self._path):
+                    self._write(line.encode() + b"\n")
+            except OSError:
+                print(f"not written: {line}", file=sys.stderr)
+                raise
+            self.found[key] = reply.text
+
+    def _write(self, data: bytes) -> None:
+        """All of the line or nothing of it."""
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(self._length)
+            raise
+        self._length += len(data)
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self._file.close()
+
+
+def _parsed(row: Any) -> tuple[Key, str]:
+    clip, llm, question, text = (row[k] for k in ("clip", "llm", "question", "text"))
+    if not all(isinstance(value, str) for value in (clip, llm, question, text)):
+        raise TypeError("expected texts in clip, llm, question and text")
+    return (clip, llm, question), text

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from peclip_fast.data.loading.sampler import ClipBatchSampler
+
+CASES = [
+    (n, batch, world) for n in (2, 7, 16, 17, 33, 100) for batch in (1, 4, 8) for world in (1, 2)
+]
+
+
+@pytest.mark.parametrize(("clips", "batch", "world"), [*CASES, (17, 8, 3), (50, 8, 3)])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_clip_comes_once(clips: int, batch: int, world: int, shuffle: bool) -> None:
+    if shuffle and clips < world:
+        pytest.skip("the loader refuses fewer training clips than processes")
+    ranks = [ClipBatchSampler(clips, batch, shuffle, 3, rank, world) for rank in range(world)]
+    for epoch in range(2):
+        for sampler in ranks:
+            sampler.set_epoch(epoch)
+        batches = [list(sampler) for sampler in ranks]
+        keys = [key for rank in batches for b in rank for key in b]
+        assert sorted(keys) == [(epoch, index) for index in range(clips)]
+        assert [len(rank) for rank in batches] == [len(sampler) for sampler in ranks]
+        assert all(b for rank in batches for b in rank)
+        if shuffle:  # the ranks step together, and none of them runs dry
+            assert len({len(rank) for rank in batches}) == 1
+        else:
+            assert max(len(b) for rank in batches for b in rank) <= batch
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = ClipBatchSampler(50, 8, True, seed)
+        sampler.set_epoch(epoch)
+        return [index for batch in sampler for _, index in batch]
+
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    assert [k for b in ClipBatchSampler(50, 8, False) for _, k in b] == list(range(50))
+
+
+def test_processes_share_the_batch_of_one() -> None:
+    whole = list(ClipBatchSampler(32, 8, True, 5))
+    halves = [list(ClipBatchSampler(32, 4, True, 5, rank, 2)) for rank in range(2)]
+    assert [sorted(b) for b in whole] == [sorted(a + b) for a, b in zip(*halves, strict=True)]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("done", range(6))
+def test_resume_in_the_middle(shuffle: bool, done: int) -> None:
+    sampler = ClipBatchSampler(35, 4, shuffle, 2, 1, 2)
+    sampler.set_epoch(7)
+    whole = list(sampler)
+    assert len(whole) == sampler.batches_per_epoch == 5
+    sampler.set_epoch(7, start_batch=done)
+    assert list(sampler) == whole[done:]
+    assert len(sampler) == len(whole) - done
