@@ -174,7 +174,7 @@ def tokens(pen: Drawing, x: float, y: float, learned: Sequence[int], count: int)
 def texts(pen: Drawing, stream: float) -> None:
     """The classes as the text encoder reads them."""
     pen.title(12, stream - 45, "class texts")
-    said = "what moves in the\nface, for each class:\n“cheeks raised, lip\ncorners up”, …"
+    said = "action units of each\nclass, such as “Cheek\nRaiser, Lip Corner\nPuller.”"
     pen.words(12, stream + 3, said, SMALL, ha="left")
     tokens(pen, DEEP, stream, (1, 2), 6)
     pen.line([(127, stream), (DEEP - 10, stream)])
