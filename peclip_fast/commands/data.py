@@ -15,9 +15,9 @@ from peclip_fast.config.layers import config_layers
 from peclip_fast.config.parser import make_parser, read_arguments, resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.texts import class_texts
-from peclip_fast.data.datasets.shots import described
 from peclip_fast.data.loading.loader import default_workers
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.shots import described
 from peclip_fast.engine.distributed import World
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes, write_text

@@ -13,8 +13,8 @@ from peclip_fast.commands.running import run_command
 from peclip_fast.config.layers import config_layers, config_title, read_yaml
 from peclip_fast.config.parser import add_config_option, make_parser, read_arguments, resolve
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
-from peclip_fast.data.datasets.shots import described
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.shots import described
 from peclip_fast.engine.distributed import World, gather, process_group, set_up
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.report import Report, facts, protocol

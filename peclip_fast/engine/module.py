@@ -94,7 +94,7 @@ class ClipClassifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """A learning rate per group, one schedule for all."""
         train = self.config.train
-        rates = {"adapters": train.lr_adapters, "prompts": train.lr_prompts}
+        rates = self.config.learning_rates
         groups = [
             {"params": parameters, "lr": rates[name], "name": name}
             for name, parameters in self.model.parameter_groups().items()

@@ -12,8 +12,8 @@ import pytest
 
 from peclip_fast.commands.data import main
 from peclip_fast.config.data import DataConfig
-from peclip_fast.data.datasets.shots import described, draw_shots
 from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.data.shots import described, draw_shots
 from peclip_fast.data.splits import open_splits
 
 COUNTS = (7, 40, 3, 0, 40)
