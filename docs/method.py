@@ -18,8 +18,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Ellipse, FancyBboxPatch, Polygon, Rectangle
-from peclip_fast.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from PIL import Image
+
+from peclip_fast.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 WIDTH, HEIGHT = 800, 660
 PAPER, INK, QUIET, LINE = "#FFFFFF", "#1A1A1A", "#555555", "#444444"
