@@ -1,37 +1,34 @@
-"""``python -m peclip_fast.train``: train a model and report how well it does."""
+"""``peclip-fast train``: train a model and report how good it is."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from peclip_fast.commands.clips import open_clips
+from peclip_fast.commands.options import CommandLine, run_layers
 from peclip_fast.commands.running import run_command
-from peclip_fast.config.layers import config_layers, config_title, read_yaml
-from peclip_fast.config.parser import add_config_option, make_parser, read_arguments, resolve
+from peclip_fast.config.layers import config_layers, config_title
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
-from peclip_fast.data.records import DatasetSplits
-from peclip_fast.data.shots import described
-from peclip_fast.engine.distributed import World, gather, process_group, set_up
-from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.report import Report, facts, protocol
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes, write_text
-from peclip_fast.models.adapted_clip import AdaptedCLIP
-from peclip_fast.models.backbone import backbone_folder
-from peclip_fast.models.pretrained import create_model
-from peclip_fast.plots.curves import curves_png, read_history
+
+if TYPE_CHECKING:
+    import torch
+
+    from peclip_fast.data.records import DatasetSplits
+    from peclip_fast.engine.distributed import World
+    from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 DEFAULT = "demo"
-DESCRIPTION = """Train a model on a dataset and report how well it does on the test split.
-Without arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/,
-metrics.csv, curves.png, tensorboard/, model/, report.json, confusion.png and predictions.csv. An
-option's default is what is shown here, unless the configuration says something else."""
+DESCRIPTION = """Train a model on a dataset and report how good it is on the test split. Without
+arguments it runs the built-in demo. The run folder gets config.yaml, checkpoints/, metrics.csv,
+curves.png, tensorboard/, model/, report.json, confusion.png and predictions.csv. An option's
+default is what is shown here, unless the configuration says something else."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,10 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: list[str]) -> None:
     config, run = _read(argv)
+
+    import torch
+
+    from peclip_fast.data.splits import open_splits
+    from peclip_fast.engine.distributed import World, gather, process_group, set_up
+    from peclip_fast.engine.evaluation import predict
+    from peclip_fast.engine.report import Report, facts, protocol
+    from peclip_fast.engine.trainer import train
+    from peclip_fast.models.pretrained import create_model
+    from peclip_fast.plots.curves import curves_png, read_history
+
     world = World.from_environment()
     device = set_up(config.train, world)
     with process_group(world, device):
-        splits = open_clips(config, world)
+        splits = open_splits(config.data)
         for name, clips in (("training", splits.train), ("test", splits.test)):
             if not clips:
                 raise InputError(f"{config.data.dataset}: no {name} clips")
@@ -84,31 +92,28 @@ def _train(argv: list[str]) -> None:
 
 def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
     """The configuration and the run folder, both checked; nothing is written."""
-    parser = make_parser("train", DESCRIPTION, "[--config NAME ...] [--data.root FOLDER] [options]")
-    add_config_option(parser)
-    parser.add_argument(
-        "--output", type=str, help="the run folder; runs/NAME of the configuration unless given"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in the run folder"
-    )
-    arguments = read_arguments(parser, argv)
-    names = arguments.config or [DEFAULT]
-    run = RunFolder(Path(arguments.output or Path("runs") / config_title(names)))
-    saved = []
-    if arguments.resume and run.exists:
-        check_writable(run.path)
-        saved = [(str(run.config), read_yaml(run.config))]
-    elif World.from_environment().first:
-        run.check_new()
-        if arguments.resume:
-            print(f"{run.path}: no run to go on with; starting one", file=sys.stderr)
-    layers = list(saved)
-    if arguments.config or not saved:
-        layers += config_layers(names)
-    config = resolve(parser, argv, layers)
+    line = CommandLine("train", DESCRIPTION, "[--config NAME ...] [--data.root FOLDER] [options]")
+    line.add_config()
+    line.add("--output", metavar="FOLDER",
+             help="the run folder; runs/NAME of the configuration unless given")  # fmt: skip
+    line.add("--resume", action="store_true", help="go on with the run in the run folder")
+    given = line.read(argv)
+    own = given.own
+    names = own.config or [DEFAULT]
+    run = RunFolder(Path(own.output or Path("runs") / config_title(names)))
+    layers = run_layers(run) if own.resume and run.exists else []
+    saved = layers[:]
     if saved:
-        former = resolve(make_parser("train", "", ""), [], saved)
+        check_writable(run.path)
+    elif os.environ.get("RANK", "0") == "0":
+        run.check_new()
+        if own.resume:
+            print(f"{run.path}: no run to go on with; starting one", file=sys.stderr)
+    if own.config or not saved:
+        layers += config_layers(names)
+    config = given.resolve(layers)
+    if saved:
+        former = resolve(saved)
         changed = [d for d in differences(former, config) if d.key not in FREE_TO_CHANGE]
         if changed:
             raise InputError(f"{run.path}: started with {'; '.join(map(str, changed[:4]))}")
@@ -131,6 +136,9 @@ def _summary(
     device: torch.device,
     world: World,
 ) -> str:
+    from peclip_fast.data.shots import described
+    from peclip_fast.models.backbone import backbone_folder
+
     trained = sum(p.numel() for p in model.trained_parameters().values())
     going_on = " (resumed)" if run.last.exists() else ""
     lines = [
@@ -145,7 +153,3 @@ def _summary(
     if config.model.pretrained is None and backbone_folder(config.model.backbone) is None:
         lines.append("warning: model.pretrained is not set: the frozen backbone is random")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

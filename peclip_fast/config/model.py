@@ -68,6 +68,10 @@ class ModelConfig:
         """What the text encoder reads for each class; their names unless a method says more."""
         return class_texts(classes, "class_names")
 
+    def for_any_classes(self) -> ModelConfig:
+        """The same model with texts that any classes have, as for counting parameters."""
+        return self
+
     def check_run(self, run: RunConfig) -> None:
         """Raise InputError for options of data or training that don't go with this model."""
 

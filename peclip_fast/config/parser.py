@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -51,6 +52,18 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
                 raise InputError(f"{word}: expected a value")
             dotted.append(value)
     return own, dotted
+
+
+def check_names(dotted: Sequence[str]) -> None:
+    """Raise InputError for an option that there is with no method.
+
+    Before files are opened; options of the model and rates wait for the method that decides.
+    """
+    any_method = _Method("pe_clip")
+    for word in dotted:
+        name = word.partition("=")[0]
+        if name.startswith("--") and not name.startswith(("--model.", f"--{RATES}.")):
+            any_method.check_name(name)
 
 
 def resolve(layers: Sequence[Layer], dotted: Sequence[str] = ()) -> RunConfig:
@@ -117,11 +130,15 @@ class _Method:
     def parsed(self, dotted: Sequence[str]) -> dict[str, Any]:
         """The command line's options one by one, as values of their types."""
         for word in dotted:
-            name = word.partition("=")[0]
-            if name.startswith("--") and not self._takes(name[2:]):
-                raise InputError(self._unknown(name[2:], "--"))
+            if word.startswith("--"):
+                self.check_name(word.partition("=")[0])
         with _naming(""):
             return dict(flat(self.parser.parse_args(list(dotted), defaults=False).as_dict()))
+
+    def check_name(self, name: str) -> None:
+        """Raise InputError unless the method has this option, such as ``--data.root``."""
+        if not self._takes(name[2:]):
+            raise InputError(self._unknown(name[2:], "--"))
 
     def build(self, merged: Mapping[str, Any]) -> RunConfig:
         """The configuration, checked as a whole."""
@@ -150,13 +167,14 @@ class _Method:
             rates = {f"{RATES}.{group}" for group in config.learning_rates}
             if name != self.name and key in fields | rates:
                 return f"{dashes}{key}: an option of {name}; the method is {self.name}"
-        return f"unknown option {dashes}{key}{hint(key, self.known)}"
+        known = [f"{dashes}{name}" for name in self.known]
+        return f"unknown option {dashes}{key}{hint(f'{dashes}{key}', known)}"
 
 
 def _chosen(dotted: Sequence[str]) -> str | None:
     """The last method that a command line names."""
     found = None
-    for word, value in zip(dotted, [*dotted[1:], ""], strict=True):
+    for word, value in zip_longest(dotted, dotted[1:], fillvalue=""):
         name, equals, own = word.partition("=")
         if name == f"--{METHOD}":
             found = own if equals else value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.folder import read_folders
-from peclip_fast.data.datasets.layout import natural_key
+from peclip_fast.data.datasets.layout import natural_key, require_fold
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.data.records import DatasetSplits
 from peclip_fast.files import cache_folder
@@ -46,6 +46,7 @@ def read_order(config: DataConfig) -> DatasetSplits:
 
 def _read(config: DataConfig, variant: Variant) -> DatasetSplits:
     """Class folders, with the paper's expressions first and in its order."""
+    require_fold(config, 1)  # before anything is drawn
     root = complete(config).root
     assert root is not None
     _draw_once(root, variant)

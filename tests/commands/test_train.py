@@ -85,7 +85,7 @@ def test_a_run_leaves_all_its_files(config, tmp_path, capsys):
 
 
 def test_the_loss_falls_and_the_colours_are_learned(config, tmp_path):
-    options = {"epochs": 6, "lr_adapters": 5e-3, "test_every": 3}
+    options = {"epochs": 6, "lr": {"adapters": 5e-3}, "test_every": 3}
     argv = ["--config", config(**options), "--output", str(tmp_path / "run")]
     assert main([*argv, "--data.mix.mixup", "0", "--data.mix.fmix", "0"]) == 0
     rows = history(tmp_path / "run")
@@ -96,7 +96,7 @@ def test_the_loss_falls_and_the_colours_are_learned(config, tmp_path):
 
 def test_learning_rates_of_the_groups(config, tmp_path):
     argv = ["--config", config(epochs=2), "--output", str(tmp_path / "run")]
-    assert main([*argv, "--train.lr_prompts", "1e-3"]) == 0
+    assert main([*argv, "--train.lr.prompts", "1e-3"]) == 0
     first, last = history(tmp_path / "run")
     assert float(first["lr_adapters"]) == 2e-3  # at the end of the warm-up
     assert float(first["lr_prompts"]) == 1e-3

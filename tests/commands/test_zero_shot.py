@@ -16,9 +16,9 @@ from peclip_fast.config.layers import config_layers
 from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.engine.module import ClipClassifier
 
-SMALL = ["--model.finecliper.video_hidden=16", "--model.finecliper.text_hidden=16"]
+SMALL = ["--model.video_hidden=16", "--model.text_hidden=16"]
 SMALL += ["--train.epochs=5", "--train.warmup_epochs=1", "--train.batch_size=5"]
-SMALL += ["--train.lr_adapters=3e-3"]
+SMALL += ["--train.lr.adapters=3e-3"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from peclip_fast.commands.data import main
+from peclip_fast.commands.data.summary import main
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import described, draw_shots
@@ -114,7 +114,7 @@ def test_the_summary_shows_what_was_drawn(
     config = tmp_path / "few.yaml"
     root = tmp_path / "clips"
     config.write_text(f"data: {{dataset: folder, root: {root}, shots: 3, num_workers: 1}}")
-    assert main(["summary", str(config), "--output", str(tmp_path / "sheet.png")]) == 0
+    assert main([str(config), "--output", str(tmp_path / "sheet.png")]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     drawn = "at most 3 training clips of each class, drawn by the seed 0"
     assert lines[1] == f"{drawn}; fewer there are of calm (2)"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.contrast import CUES, TIME
@@ -18,9 +18,7 @@ from peclip_fast.experiment.published import read_table
 
 @functools.cache
 def planned(name, *argv, **options):
-    return plan(
-        find(name), lambda layers: resolve(make_parser("train", "", ""), argv, layers), **options
-    )
+    return plan(find(name), lambda layers: resolve(layers, argv), **options)
 
 
 def names(plans):

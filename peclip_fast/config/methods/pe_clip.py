@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from peclip_fast.config.model import ModelConfig
@@ -64,3 +64,7 @@ class PECLIPConfig(ModelConfig):
     def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
         """See ModelConfig."""
         return class_texts(classes, self.texts)
+
+    def for_any_classes(self) -> PECLIPConfig:
+        """See ModelConfig."""
+        return replace(self, texts="class_names")

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from peclip_fast import create_model
-from peclip_fast.commands.info import describe_model
 from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.data.datasets.dfew import CLASSES
 from peclip_fast.experiment.published import read_table, table_names
+from peclip_fast.models.description import describe_model
 
 TABLES = [read_table(name) for name in table_names() if name.startswith("finecliper-")]
 ROWS = {row.config: row for table in TABLES for row in table.rows if row.config}
@@ -25,7 +25,7 @@ WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
 @functools.cache
 def configure(name):
     layers = config_layers(["dfew", "finecliper/video", name])
-    return resolve(make_parser("train", "", ""), WITH_FILES, layers)
+    return resolve(layers, WITH_FILES)
 
 
 # Rows that are the same model under several names train once.

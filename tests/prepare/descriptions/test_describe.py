@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -12,32 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.llm_server import ANSWER, Llm
+from helpers.describing import CLIPS, arguments, paid_once, removals, rows
+from helpers.llm_server import ANSWER, Llm, careless
 from helpers.tiny_runs import CLASSES, largest_file, write_config
 
 from peclip_fast.commands import describe as command
 from peclip_fast.commands.describe import main
 from peclip_fast.demo import render
-
-CLIPS = 24
-
-
-def arguments(llm: Llm, clips: Path, folder: Path, *options: str) -> list[str]:
-    config = write_config(folder / "tiny.yaml", "none", clips)
-    return [
-        *(str(config), "--endpoint", llm.url, "--llm", "test"),
-        *("--output", str(folder / "fine.jsonl"), "--timeout", "20", "--backoff", "0.01"),
-        *("--frames", "2", *options),
-    ]
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def paid_once(llm: Llm, clips: int = CLIPS) -> None:
-    assert len(llm.paid) == clips
-    assert set(llm.paid.values()) == {1}
+from peclip_fast.prepare.descriptions.prompt import PROMPT, filled
 
 
 def test_failures_are_retried_and_nothing_is_paid_for_twice(
@@ -59,7 +40,7 @@ def test_failures_are_retried_and_nothing_is_paid_for_twice(
     assert {f"{split}/{name}/000" for split in ("train", "test") for name in CLASSES} <= {
         row["clip"] for row in texts
     }
-    assert (tmp_path / "fine.removals.csv").read_text().count(",happy,happiness,") == CLIPS
+    assert removals(tmp_path) == []
 
 
 def test_a_moved_dataset_isnt_paid_for_again(llm: Llm, tiny_clips: Path, tmp_path: Path) -> None:
@@ -105,10 +86,12 @@ def test_a_second_refusal_loses_no_answer_in_flight(
     paid_once(llm)
 
 
+@pytest.mark.parametrize(("answer", "asks"), [(ANSWER, 1), (careless, 2)])
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_ended_doesnt_pay_again(
-    llm: Llm, tiny_clips: Path, tmp_path: Path, kill: signal.Signals
+    llm: Llm, tiny_clips: Path, tmp_path: Path, kill: signal.Signals, answer: Any, asks: int
 ) -> None:
+    llm.always = [answer]
     llm.slow, llm.free = 0.15, 4
     llm.gate.clear()
     call = arguments(llm, tiny_clips, tmp_path, "--parallel", "2", "--timeout", "60")
@@ -133,7 +116,7 @@ def test_a_process_that_is_ended_doesnt_pay_again(
         assert kept == paid
     llm.slow = 0.0
     assert main(call) == 0
-    assert sum(llm.paid.values()) == paid + CLIPS - kept
+    assert sum(llm.paid.values()) == paid + asks * CLIPS - kept
 
 
 def rows_whole(path: Path) -> list[bytes]:
@@ -214,8 +197,9 @@ def test_the_cost_is_told_before_and_after(
     call = arguments(llm, tiny_clips, tmp_path, *prices, "--limit", "5")
     assert main([*call, "--dry_run"]) == 0
     told = capsys.readouterr().out
-    sent = 5 * (len(command._filled(command.PROMPT, 2)) / 4 + 2 * 336**2 / 750)
+    sent = 5 * (len(filled(PROMPT, 2)) / 4 + 2 * 336**2 / 750)
     assert f"5 requests, about {sent:.0f} tokens sent" in told
+    assert "at most 10 requests, if every answer names a class" in told
     assert f"cost about {(sent * 1000 + 5 * 100 * 3000) / 1e6:.2f}" in told
     assert not llm.requests
     assert not (tmp_path / "fine.jsonl").exists()
@@ -230,6 +214,7 @@ def test_the_cost_is_told_before_and_after(
     [
         (("--prompt", "nowhere.txt"), "nowhere.txt: can't be read"),
         (("--frames", "0"), "--frames 0: expected at least 1"),
+        (("--asks", "0"), "--asks 0: expected at least 1"),
         (("--retries", "-1"), "--retries -1: expected at least 0"),
         (("--price_in", "-1"), "--price_in -1"),
         (("--timeout", "0"), "--timeout 0"),
@@ -289,12 +274,17 @@ def test_texts_by_hand_go_through_the_same_filter(
     config = write_config(tmp_path / "tiny.yaml", "none", tiny_clips)
     hand, output = tmp_path / "hand.jsonl", tmp_path / "fine.jsonl"
     clip = rf"D:\\clips\\train\\{CLASSES[0]}\\000"
-    line = f'{{"clip": "{clip}", "text": "A sad-looking brow sinks."}}\n'
+    line = f'{{"clip": "{clip}", "text": "A sad-looking face. A brow sinks."}}\n'
     hand.write_text(line)
     call = [str(config), "--texts", str(hand), "--output", str(output)]
     assert main(call) == 1
     assert "1 of 24 clips have a text" in capsys.readouterr().err
     assert rows(output) == [{"clip": f"train/{CLASSES[0]}/000", "text": "A brow sinks."}]
+    (left,) = removals(tmp_path)
+    assert list(left.values()) == [
+        *(f"train/{CLASSES[0]}/000", "sad-looking", "sadness"),
+        *("A sad-looking face.", "sentence left out"),
+    ]
     hand.write_text(line * 2)
     assert main(call) == 2
     assert "hand.jsonl:2: " in capsys.readouterr().err

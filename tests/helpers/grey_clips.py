@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 from PIL import Image
 
 GREY_STEP = 5
@@ -59,18 +58,3 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-@pytest.fixture
-def frames_at() -> Callable[..., Path]:
-    return write_frames
-
-
-@pytest.fixture
-def video_at() -> Callable[..., Path]:
-    return write_video
-
-
-@pytest.fixture
-def numbers() -> Callable[[np.ndarray], list[int]]:
-    return numbers_of
