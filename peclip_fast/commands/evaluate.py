@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from peclip_fast.commands.clips import open_clips
@@ -14,12 +13,9 @@ from peclip_fast.config.layers import read_yaml
 from peclip_fast.config.parser import make_parser, read_arguments, resolve
 from peclip_fast.config.run import differences
 from peclip_fast.engine.distributed import World, process_group, set_up
-from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.report import Report, facts, protocol, training_facts
+from peclip_fast.engine.run import evaluate_run
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
-from peclip_fast.models.pretrained import from_pretrained
 
 DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
 matrix, and the probabilities of every clip. Options change the run's configuration, as
@@ -55,24 +51,8 @@ def _evaluate(argv: list[str]) -> None:
     device = set_up(config.train, world)
     with process_group(world, device):
         splits = open_clips(config.as_tested, world)
-        if not splits.test:
-            raise InputError(f"{config.data.dataset}: no test clips")
-        zero_shot = former.train.target == "descriptions"
-        model = from_pretrained(
-            run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
-        )
-        predictions = predict(model, splits.test, config, device, world)
+        report = evaluate_run(run, config, splits, former, changed, device, world)
     if world.first:
-        report = Report(
-            config,
-            splits.test,
-            predictions,
-            splits.classes,
-            protocol(former, run, config.data.dataset),
-            facts(model, device, world.size)
-            | training_facts(run)
-            | {"changed": [str(d) for d in changed]},
-        )
         report.write(folder)
         print(json.dumps(report.as_json(), indent=1) if arguments.json else report.as_table())
         print(f"written to {folder}", file=sys.stderr)

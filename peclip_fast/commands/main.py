@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
+
+from peclip_fast.commands.running import run_command
 
 # What one wants to do, and the commands for it: name, module, sentence.
 GROUPS: dict[str, dict[str, str]] = {
@@ -42,13 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for words in (2, 1):
         name = " ".join(argv[:words])
         if name in COMMANDS:
-            module = import_module(f"peclip_fast.commands.{name.replace(' ', '_')}")
-            code: int = module.main(argv[words:])
-            return code
+            return run_command(partial(_load_and_run, name), argv[words:])
     print(
         f"error: {argv[0]}: no such command; expected one of {', '.join(COMMANDS)}", file=sys.stderr
     )
     return 2
+
+
+def _load_and_run(name: str, argv: list[str]) -> int:
+    """The import takes seconds, in which a command may be interrupted as well."""
+    module = import_module(f"peclip_fast.commands.{name.replace(' ', '_')}")
+    code: int = module.main(argv)
+    return code
 
 
 def usage() -> str:

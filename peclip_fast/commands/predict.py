@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from peclip_fast.commands.clips import open_files
@@ -13,7 +13,7 @@ from peclip_fast.commands.running import run_command
 from peclip_fast.config.layers import read_yaml
 from peclip_fast.config.parser import make_parser, read_arguments, resolve
 from peclip_fast.engine.distributed import World, set_up
-from peclip_fast.engine.evaluation import predict
+from peclip_fast.engine.run import predict_clips
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.models.pretrained import from_pretrained
 
@@ -38,11 +38,7 @@ def _predict(argv: list[str]) -> None:
     device = set_up(config.train, World.from_environment())
     model = from_pretrained(run.model, **asdict(config.model))
     records = open_files(arguments.clips, config, model.inputs)
-    # One batch needs no process beside this one.
-    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
-    data = replace(config.data, on_bad_clip="error", num_workers=workers)
-    config = replace(config, data=data)
-    predictions = predict(model, records, config, device, World(0, 1, 0, 1))
+    predictions = predict_clips(model, records, config, device)
     rows = [
         {
             "path": clip,

@@ -82,6 +82,11 @@ class RunConfig:
         return self.data.dataset
 
     @property
+    def learning_rates(self) -> dict[str, float]:
+        """The highest rate of each group of parameters."""
+        return {"adapters": self.train.lr_adapters, "prompts": self.train.lr_prompts}
+
+    @property
     def reads_cues(self) -> bool:
         """Whether its model sees `data.cues`."""
         wanted = self.model.finecliper

@@ -14,11 +14,11 @@ import torch
 from helpers.tiny_runs import write_config
 from safetensors.torch import load_file
 
-from peclip_fast.commands import train
 from peclip_fast.commands.train import main
 from peclip_fast.engine import report
+from peclip_fast.engine import run as engine_run
 from peclip_fast.engine.checkpoint import read_checkpoint
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import PARTIAL, is_partial
 
@@ -37,7 +37,7 @@ TIMES = ("clips_per_second", "data_wait", "seconds")
 def no_pictures():
     """They take a third of such a run and are nothing that a resumed run goes on from."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "curves_png", lambda *_: b"")
+        patch.setattr(engine_run, "curves_png", lambda *_: b"")
         patch.setattr(report, "confusion_png", lambda *_: b"")
         yield
 
@@ -53,7 +53,7 @@ class Watched:
     def __init__(self, folder: Path, setup: str, backbone: str, clips: Path) -> None:
         self.run, self.copies, self.written = RunFolder(folder / "run"), folder / "copies", []
         self.config = str(write_config(folder / "c.yaml", backbone, clips, **SETUPS[setup][0]))
-        step, replace, batches = ClipClassifier.training_step, os.replace, itertools.count()
+        step, replace, batches = Objective.forward, os.replace, itertools.count()
 
         def stepping(module, *args):
             self.copy(f"batch{next(batches)}")
@@ -70,7 +70,7 @@ class Watched:
             replace(source, target)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ClipClassifier, "training_step", stepping)
+            patch.setattr(Objective, "forward", stepping)
             patch.setattr(os, "replace", replacing)
             assert main(["--config", self.config, "--output", str(self.run.path)]) == 0
 
@@ -104,9 +104,9 @@ def assert_same(run: RunFolder, whole: RunFolder) -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     found, expected = (read_checkpoint(r.last) for r in (run, whole))
-    for i, state in expected["optimizer_states"][0]["state"].items():
+    for i, state in expected["optimizer"]["state"].items():
         for name, tensor in state.items():
-            assert torch.equal(found["optimizer_states"][0]["state"][i][name], tensor)
+            assert torch.equal(found["optimizer"]["state"][i][name], tensor)
     assert rows(run) == rows(whole)
     for name in ("report.json", "predictions.csv"):
         assert (run.path / name).read_text() == (whole.path / name).read_text()
