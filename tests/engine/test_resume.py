@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import os
@@ -10,14 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
+from helpers.same_runs import assert_same
 from helpers.tiny_runs import write_config
-from safetensors.torch import load_file
 
 from peclip_fast.commands.train import main
 from peclip_fast.engine import report
 from peclip_fast.engine import run as engine_run
-from peclip_fast.engine.checkpoint import read_checkpoint
 from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import PARTIAL, is_partial
@@ -30,7 +27,6 @@ SETUPS = {
     "accumulated": ({"checkpoint_every": 1, "accumulate": 2}, (2, 3, 9)),
     "bf16, clipped": ({"checkpoint_every": 1, "precision": "bf16", "clip_norm": 0.5}, (7,)),
 }
-TIMES = ("clips_per_second", "data_wait", "seconds")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,26 +92,6 @@ def run_whole(tiny_backbone, tiny_clips, tmp_path_factory):
         return Watched(tmp_path_factory.mktemp("whole"), setup, tiny_backbone, tiny_clips)
 
     return run
-
-
-def assert_same(run: RunFolder, whole: RunFolder) -> None:
-    """Trained tensors, optimizer, history and report are equal, bit for bit."""
-    found, expected = (load_file(r.model / "model.safetensors") for r in (run, whole))
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    found, expected = (read_checkpoint(r.last) for r in (run, whole))
-    for i, state in expected["optimizer"]["state"].items():
-        for name, tensor in state.items():
-            assert torch.equal(found["optimizer"]["state"][i][name], tensor)
-    assert rows(run) == rows(whole)
-    for name in ("report.json", "predictions.csv"):
-        assert (run.path / name).read_text() == (whole.path / name).read_text()
-
-
-def rows(run: RunFolder) -> list[dict[str, str]]:
-    """metrics.csv without its times."""
-    table = list(csv.DictReader((run.path / "metrics.csv").open()))
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
 @pytest.mark.parametrize(
