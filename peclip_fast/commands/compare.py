@@ -26,7 +26,7 @@ def _compare(argv: list[str]) -> None:
     line.add("--json", action="store_true", help="print JSON")
     options = line.read(argv).own
 
-    from peclip_fast.engine.comparison import as_text, compare_runs, read_predictions
+    from peclip_fast.experiment.comparison import as_text, compare_runs, read_predictions
 
     first, second = (read_predictions(run) for run in options.runs)
     found = compare_runs(first, second, options.runs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from peclip_fast.commands.options import OF_TEST, run_layers, run_line
@@ -13,7 +12,6 @@ from peclip_fast.commands.running import run_command
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
 
 DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
@@ -44,32 +42,14 @@ def _evaluate(argv: list[str]) -> None:
 
     from peclip_fast.data.splits import open_splits
     from peclip_fast.engine.distributed import World, process_group, set_up
-    from peclip_fast.engine.evaluation import predict
-    from peclip_fast.engine.report import Report, facts, protocol, training_facts
-    from peclip_fast.models.pretrained import from_pretrained
+    from peclip_fast.engine.run import evaluate_run
 
     world = World.from_environment()
     device = set_up(config.train, world)
     with process_group(world, device):
         splits = open_splits(config.as_tested.data)
-        if not splits.test:
-            raise InputError(f"{config.data.dataset}: no test clips")
-        zero_shot = former.train.target == "descriptions"
-        model = from_pretrained(
-            run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
-        )
-        predictions = predict(model, splits.test, config, device, world)
+        report = evaluate_run(run, config, splits, former, changed, device, world)
     if world.first:
-        report = Report(
-            config,
-            splits.test,
-            predictions,
-            splits.classes,
-            protocol(former, run, config.data.dataset),
-            facts(model, device, world.size)
-            | training_facts(run)
-            | {"changed": [str(d) for d in changed]},
-        )
         report.write(folder)
         print(json.dumps(report.as_json(), indent=1) if given.own.json else report.as_table())
         print(f"written to {folder}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from peclip_fast.commands.options import OF_FILES, run_line
@@ -40,16 +40,13 @@ def predictions(run: RunFolder, config: RunConfig, clips: Sequence[str]) -> list
     """Path, predicted class and the probability of each class, of every clip."""
     from peclip_fast.data.splits import open_files
     from peclip_fast.engine.distributed import World, set_up
-    from peclip_fast.engine.evaluation import predict
+    from peclip_fast.engine.run import predict_clips
     from peclip_fast.models.pretrained import from_pretrained
 
     device = set_up(config.train, World.from_environment())
     model = from_pretrained(run.model, **asdict(config.model))
     records = open_files(clips, config.data, model.inputs)
-    # One batch needs no other process.
-    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
-    data = replace(config.data, on_bad_clip="error", num_workers=workers)
-    found = predict(model, records, replace(config, data=data), device, World(0, 1, 0, 1))
+    found = predict_clips(model, records, config, device)
     answers = zip(clips, found.classes.tolist(), found.probabilities.tolist(), strict=True)
     return [
         {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +40,6 @@ def run_experiments(
     cells = _cells(plans, folder / "runs")
     _check_clips(cells)
     places = _places(cells[0].cell.config, devices, jobs, processes)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the runs are ended, too
     teller = _Teller(plans, folder, len(cells))
     run_cells(cells, places, processes, teller.tell)
     teller.write()

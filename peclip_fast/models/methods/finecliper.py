@@ -103,7 +103,7 @@ class FineCLIPER(AdaptedCLIP):
         pairs = zip(kinds, (self.positive, self.negative), strict=False)
         return torch.stack([self._read(tokens, part) for tokens, part in pairs])
 
-    def encode_positive(self, tokens: Tensor) -> Tensor:
+    def encode_descriptions(self, tokens: Tensor) -> Tensor:
         """Features of any texts (N, n), read as those of what a class is: (N, E), of length 1."""
         return self._read(tokens, self.positive)
 
