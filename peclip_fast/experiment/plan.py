@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from peclip_fast.config.layers import config_layers
+from peclip_fast.config.layers import config_layers, read_yaml
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
-from peclip_fast.errors import InputError
+from peclip_fast.errors import InputError, hint
 from peclip_fast.experiment.contrast import CUES, TIME, Contrast
 from peclip_fast.experiment.published import Row, read_table
 
@@ -42,6 +43,7 @@ class Experiment:
         folds: test folds; none leaves the configuration's own.
         repeats: seeds, counted from the configuration's own.
         contrast: the kinds of rows that the report compares, where it does.
+        quick: options that make the demo's recipes short.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Experiment:
     folds: tuple[int, ...] = ()
     repeats: int = 1
     contrast: Contrast | None = None
+    quick: tuple[dict[str, Any], ...] = ()
 
     @property
     def demo(self) -> bool:
@@ -59,8 +62,11 @@ class Experiment:
 
     def rows(self) -> list[Row]:
         """The rows that are trained."""
-        rows = read_table(self.table).rows
-        return [row for row in rows if row.config] or [row for row in rows if row.name == OURS]
+        table = read_table(self.table)
+        if table.source is None:
+            return list(table.rows)
+        chosen = [row for row in table.rows if row.config]
+        return chosen or [row for row in table.rows if row.name == OURS]
 
 
 def _experiments() -> dict[str, Experiment]:
@@ -88,15 +94,33 @@ def _experiments() -> dict[str, Experiment]:
         repeats = len(one.folds) or 3  # the demo has no folds
         recipe = (demo, *one.recipe[1:])
         found.append(
-            replace(one, name=f"demo-{one.name}", recipe=recipe, folds=(), repeats=repeats)
+            replace(
+                one,
+                name=f"demo-{one.name}",
+                recipe=recipe,
+                folds=(),
+                repeats=repeats,
+                quick=_quick(one.name),
+            )
         )
     noise = ("demo", "finecliper/noise")
     found.append(
         Experiment(
-            "demo-finecliper-noise", "finecliper-noise", noise, "demo", repeats=3, contrast=CUES
+            "demo-finecliper-noise",
+            "finecliper-noise",
+            noise,
+            "demo",
+            (),
+            3,
+            CUES,
+            _quick("finecliper-noise"),
         )
     )
     return {one.name: one for one in found}
+
+
+def _quick(name: str) -> tuple[dict[str, Any], ...]:
+    return (_QUICK, _LONGER) if "finecliper" in name else (_QUICK,)
 
 
 EXPERIMENTS: Mapping[str, Experiment] = _experiments()
@@ -155,10 +179,27 @@ Layers = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def find(name: str) -> Experiment:
-    """The experiment of that name, or InputError."""
-    if name not in EXPERIMENTS:
-        raise InputError(f"experiment {name!r}: expected one of {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name]
+    """The experiment of that name, or the one that a YAML file describes; or InputError.
+
+    A file has a title, the ``recipe`` that its rows go over, ``columns`` and ``rows`` as the
+    packaged tables have, and perhaps ``folds`` and a number of ``seeds``. docs/experiments.md has
+    an example.
+    """
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"experiment {name!r}: expected a YAML file, or one of {', '.join(EXPERIMENTS)}"
+            f"{hint(name, EXPERIMENTS)}"
+        )
+    read_table(name)  # which checks it
+    content = read_yaml(path)
+    folds, seeds = content.get("folds", []), content.get("seeds", 1)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise InputError(f"{path}: seeds: expected how many, at least 1, got {seeds!r}")
+    recipe = tuple(map(str, content["recipe"]))
+    return Experiment(path.stem, name, recipe, "", tuple(folds), seeds)
 
 
 def plan(
@@ -178,10 +219,7 @@ def plan(
         seeds: in place of the experiment's.
     """
     recipe = config_layers(experiment.recipe)
-    if experiment.demo:
-        recipe.append(("the demo's experiments", _QUICK))
-        if "finecliper" in experiment.name:
-            recipe.append(("the demo's experiments of FineCLIPER", _LONGER))
+    recipe += [(experiment.name, options) for options in experiment.quick]
     rows = []
     for row in experiment.rows():
         own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peclip_fast.config.layers import read_yaml
 from peclip_fast.errors import InputError
@@ -96,13 +96,47 @@ def table_names() -> list[str]:
 
 
 def read_table(name: str) -> Table:
-    """A table, such as "pe-clip-table6"; InputError where there is none."""
+    """A table, such as "pe-clip-table6", or a file of the user's; InputError where there is none.
+
+    Configurations that a user's file names are looked for in its own folder first.
+    """
     paths = {path.stem: path for folder in (PUBLISHED, OURS) for path in folder.glob("*.yaml")}
-    if name not in paths:
+    if name in paths:
+        return _table(name, read_yaml(paths[name]))
+    path = Path(name)
+    if not path.is_file():
         raise InputError(
             f"table {name!r}: not among the tables; expected one of {', '.join(sorted(paths))}"
         )
-    content = read_yaml(paths[name])
+    content = read_yaml(path)
+    _check_own(path, content)
+    place = list(content["columns"]).index("config")
+    for row in content["rows"]:
+        if row[place] is not None and (path.parent / row[place]).is_file():
+            row[place] = str(path.parent / row[place])
+    return _table(name, content)
+
+
+def _check_own(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise InputError unless a user's table has what an experiment needs."""
+    for key, kind, what in (
+        ("title", str, "a sentence"),
+        ("recipe", list, "the configurations that every row goes over, such as [dfew]"),
+        ("columns", dict, "name and config with their headings"),
+        ("rows", list, "a list with the cells of each row"),
+    ):
+        if not isinstance(content.get(key), kind) or not content[key]:
+            raise InputError(f"{path}: {key}: expected {what}")
+    if not {"name", "config"} <= content["columns"].keys():
+        raise InputError(f"{path}: columns: expected name and config among them")
+    for number, row in enumerate(content["rows"], 1):
+        if not isinstance(row, list) or len(row) != len(content["columns"]):
+            raise InputError(
+                f"{path}: row {number}: expected {len(content['columns'])} cells, one a column"
+            )
+
+
+def _table(name: str, content: Mapping[str, Any]) -> Table:
     columns = content["columns"]
     return Table(
         name=name,
