@@ -26,7 +26,7 @@ def mine(tmp_path):
     def write(**changed: object) -> str:
         path = tmp_path / "mine.yaml"
         content = {key: value for key, value in (MINE | changed).items() if value != "left out"}
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
         return str(path)
 
     return write

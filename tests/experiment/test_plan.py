@@ -185,5 +185,7 @@ def test_the_name_of_a_run_tells_results_apart_and_nothing_else():
 
 
 def test_an_unknown_name_lists_the_others():
-    with pytest.raises(InputError, match=r"experiment 'table6x': expected one of table3-dfew, "):
+    with pytest.raises(
+        InputError, match=r"experiment 'table6x': expected a YAML file, or one of table3-dfew, "
+    ):
         find("table6x")
