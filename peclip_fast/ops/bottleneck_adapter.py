@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends
+from peclip_fast.ops import (
+    backends,
+    bottleneck_adapter_cpu,  # noqa: F401  (registers itself)
+)
 
 OP = "bottleneck_adapter"
 

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from peclip_fast.errors import InputError
 from peclip_fast.ops import (
     backends,
+    temporal_adapter_cpu,  # noqa: F401  (registers its backend)
+    temporal_adapter_cuda,  # noqa: F401
     temporal_adapter_operator,
+    temporal_adapter_triton,  # noqa: F401
 )
 
 OP = "temporal_adapter"

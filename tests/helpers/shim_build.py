@@ -1,4 +1,4 @@
-"""Compiles the .cu files for the CPU: by g++, against the CUDA stand-in in shim/."""
+"""Compiles the .cu files for the CPU: by g++, against the CUDA stand-in in tests/csrc/shim/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-SHIM = Path(__file__).parent / "shim"
+SHIM = Path(__file__).parents[1] / "csrc" / "shim"
 CSRC = Path(__file__).parents[2] / "csrc"
 
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
