@@ -13,24 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peclip_fast.ops import backends
+from peclip_fast.ops import extension
+from peclip_fast.ops.bottleneck_adapter.reference import OP
+from peclip_fast.ops.declared import Kernel, declare
+from peclip_fast.ops.dtypes import promoted
 from peclip_fast.ops.feed_forward import activate
-from peclip_fast.ops.linear import product, sum_of_rows, weight_gradient
-
-OP = "bottleneck_adapter"
-
-backends.declare(OP, "cpu", backends.Kernel(("cpu",), backends.extension_missing))
-
-_library = torch.library.Library("peclip_fast", "FRAGMENT")
-_library.define(
-    f"{OP}_cpu(Tensor x, Tensor down_weight, Tensor down_bias, Tensor up_weight, Tensor up_bias,"
-    " Tensor? residual, bool skip, float scale) -> (Tensor, Tensor)"
-)
-_library.define(
-    f"{OP}_cpu_backward(Tensor grad, Tensor x, Tensor hidden, Tensor down_weight,"
-    " Tensor down_bias, Tensor up_weight, bool skip, float scale)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
+from peclip_fast.ops.products import product, sum_of_rows, weight_gradient
+from peclip_fast.ops.register import register
 
 
 def _rows(t: Tensor) -> Tensor:
@@ -54,7 +43,7 @@ def _forward(
 def _backward(
     grad: Tensor, x: Tensor, hidden: Tensor, down_weight: Tensor, down_bias: Tensor,
     up_weight: Tensor, skip: bool, scale: float,
-) -> tuple[Tensor, ...]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     rows, inputs, dtype = _rows(grad), _rows(x), hidden.dtype
     dy = rows.to(dtype)
     bias, activated = down_bias.float(), torch.empty_like(hidden)
@@ -73,46 +62,33 @@ def _backward(
     )  # fmt: skip
 
 
-def _forward_fake(
+def _forward_like(
     x: Tensor, down_weight: Tensor, down_bias: Tensor, up_weight: Tensor, up_bias: Tensor,
     residual: Tensor | None, skip: bool, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     hidden, width = down_weight.shape
-    dtype = backends.promoted(down_weight, x if skip else None, residual)
+    dtype = promoted(down_weight, x if skip else None, residual)
     return (
         x.new_empty(x.shape, dtype=dtype),
         down_weight.new_empty(x.numel() // width, hidden),
     )
 
 
-def _backward_fake(grad: Tensor, x: Tensor, hidden: Tensor, *weights: Any) -> tuple[Tensor, ...]:
+def _backward_like(grad: Tensor, x: Tensor, hidden: Tensor, *weights: Any) -> tuple[Tensor, ...]:
     down_weight, down_bias, up_weight = weights[:3]
     like = x.new_empty(x.shape), *(w.new_empty(w.shape) for w in (down_weight, down_bias))
     return *like, up_weight.new_empty(up_weight.shape), up_weight.new_empty(up_weight.shape[0])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, down_weight, down_bias, up_weight, _, residual, ctx.skip, ctx.scale = inputs
-    ctx.save_for_backward(x, output[1], down_weight, down_bias, up_weight)
-    ctx.residual_dtype = None if residual is None else residual.dtype
-    ctx.set_materialize_grads(False)
-
-
-def _autograd(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 8
-    gradients = torch.ops.peclip_fast.bottleneck_adapter_cpu_backward(
-        grad, *ctx.saved_tensors, ctx.skip, ctx.scale
-    )
-    dresidual = None if ctx.residual_dtype is None else grad.to(ctx.residual_dtype)
-    return *gradients, dresidual, None, None
-
-
-_library.impl(f"{OP}_cpu", _forward, "CPU")
-_library.impl(f"{OP}_cpu_backward", _backward, "CPU")
-torch.library.register_fake(f"peclip_fast::{OP}_cpu", _forward_fake, lib=_library)
-torch.library.register_fake(f"peclip_fast::{OP}_cpu_backward", _backward_fake, lib=_library)
-torch.library.register_autograd(
-    f"peclip_fast::{OP}_cpu", _autograd, setup_context=_setup_context, lib=_library
+declare(OP, "cpu", Kernel(("cpu",), extension.missing, verified=True))
+register(
+    OP,
+    "cpu",
+    forward=_forward,
+    forward_like=_forward_like,
+    backward=_backward,
+    backward_like=_backward_like,
+    gradients=("x", "down_weight", "down_bias", "up_weight", "up_bias"),
+    saved=("hidden",),
+    added=("residual",),
 )
-backends.refuse_second_derivatives(_library, OP, "cpu")
