@@ -147,7 +147,7 @@ SMALL = [
 LARGE = [
     ((2, 16, 1, 48), 48, torch.float32),
     ((1, 2, 3, 100), 96, torch.float16),
-    ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the walk, four groups in narrow
+    ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the recurrence, four groups in down
     ((1, 2, 3, 40), 192, torch.bfloat16),
 ]
 
@@ -267,7 +267,7 @@ def test_what_fits_no_block_is_refused_by_name(
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: has)
         return cuda.too_large(torch.device("cuda"), dtype, 768, hidden)
 
-    assert "kernel walk_backward needs 74496 bytes" in (why(64, torch.float32, 192) or "")
+    assert "kernel recurrence_backward needs 74496 bytes" in (why(64, torch.float32, 192) or "")
     assert why(99, torch.float32, 192) is None
     for dtype in FLOATS:
         assert why(64, dtype, 96) is None
@@ -312,7 +312,7 @@ def barriers() -> list[str]:
     """file:line of every barrier in the sources."""
     return [
         f"{path.name}:{number}"
-        for path in sorted((*shim_build.CSRC.glob("*.cu"), *shim_build.CSRC.glob("*.cuh")))
+        for path in sorted((*shim_build.CSRC.rglob("*.cu"), *shim_build.CSRC.rglob("*.cuh")))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if re.search(r"__sync(threads|warp)\(", line.partition("//")[0])
     ]

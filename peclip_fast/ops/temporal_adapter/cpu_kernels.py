@@ -60,7 +60,7 @@ def _down(
     norm = weights.norm_weight, weights.norm_bias
     scale = weights.scale_weight, weights.scale_bias
     vectors = [_float(v) for v in (*norm, *scale, None if base is None else weights.up_bias)]
-    extension.load().temporal_adapter_cpu_enter(
+    extension.load().temporal_adapter_cpu_down(
         tuple(x.shape), (TYPES[x.dtype], TYPES[dtype], TYPES[out]), _address(x), _strides(x),
         _address(residual), _strides(residual), *map(_address, vectors), scaled, EPSILON,
         _address(z), _address(base), _address(mean), _address(rstd), _address(s),
@@ -78,7 +78,7 @@ def down_backward(
     sums = x.new_empty((3, x.shape[-1]), dtype=torch.float32)
     vectors = [_float(v) for v in weights[:3]]
     types = (TYPES[x.dtype], TYPES[dz.dtype], TYPES[grad.dtype])
-    extension.load().temporal_adapter_cpu_leave(
+    extension.load().temporal_adapter_cpu_down_backward(
         tuple(x.shape), types, _address(x), _strides(x), *map(_address, vectors),
         _address(mean), _address(rstd), _address(dz), _address(grad), scaled, _address(s),
         _address(ds), _address(dx), _address(sums), torch.get_num_threads(),
@@ -93,7 +93,7 @@ def recurrence(
     shape = (*gates.shape[:3], weight.shape[1])
     states, activated = gates.new_empty(shape), gates.new_empty(shape)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    extension.load().temporal_adapter_cpu_walk(
+    extension.load().temporal_adapter_cpu_recurrence(
         shape, TYPES[gates.dtype], SCALING_NUMBERS[scaling], _address(gates), _address(weight),
         _address(bias), _address(s), _address(states), _address(activated),
         torch.get_num_threads(),
@@ -110,7 +110,7 @@ def recurrence_backward(
     dgates = states.new_empty((*states.shape[:3], 4 * states.shape[3]))
     ds = None if s is None or SCALING_NUMBERS[scaling] == 0 else torch.empty_like(s)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    extension.load().temporal_adapter_cpu_walk_backward(
+    extension.load().temporal_adapter_cpu_recurrence_backward(
         tuple(states.shape), TYPES[gates.dtype], SCALING_NUMBERS[scaling], _address(gates),
         _address(weight), _address(bias), _address(s), _address(states), _address(activated),
         _address(previous), _address(recurrent), _address(grad), _address(dgates),

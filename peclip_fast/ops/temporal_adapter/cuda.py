@@ -94,18 +94,18 @@ def forward(
         columns = 2 * hidden + TILE_COLUMNS if save else hidden
         inputs = x.new_empty((*rows, columns), dtype=dtype)
         call.run(
-            "narrow", wide(x), *addresses(down, folded.scale, s, inputs), columns,
+            "down", wide(x), *addresses(down, folded.scale, s, inputs), columns,
             *addresses(folded.sums, folded.offsets, folded.scale_sums), EPSILON,
             scaling == "input", save, *addresses(mean, rstd),
         )  # fmt: skip
         states, biases = inputs.new_empty((*rows, hidden)), gate_biases(weights)
         call.run(
-            "walk", addresses(hh, ih), address(biases), address(inputs), columns, save,
+            "recurrence", addresses(hh, ih), address(biases), address(inputs), columns, save,
             address(states),
         )  # fmt: skip
         number, bias = SCALING_NUMBERS[scaling], padded(w.up_bias, TILE_DEPTH)
         call.run(
-            "widen", number, wide(x), wide(residual), wide(out),
+            "up", number, wide(x), wide(residual), wide(out),
             *addresses(up, states, bias, s if number else None),
         )  # fmt: skip
     if not save:
@@ -160,18 +160,18 @@ def _run_backward(
     after_up = scaling == "after_up"
     bias = padded(w.up_bias, TILE_DEPTH) if after_up else None
     products = torch.empty_like(mean) if after_up else None
-    call.run("narrow_backward", wide(grad), *addresses(up, bias, products, da))
+    call.run("up_backward", wide(grad), *addresses(up, bias, products, da))
     ds = None if scaling == "none" else torch.empty_like(mean)
     number = SCALING_NUMBERS[scaling]  # where it isn't 0, the scale's gradient comes from here
     biases = gate_biases(weights)
     call.run(
-        "walk_backward", number, addresses(hh_back, hh, ih, ih_back), address(biases),
+        "recurrence_backward", number, addresses(hh_back, hh, ih, ih_back), address(biases),
         address(inputs), columns, *addresses(s if number else None, da, products),
         *addresses(dgates, dinput, activated, ds if number else None),
     )  # fmt: skip
     dx = x.new_empty(x.shape)
     call.run(
-        "widen_backward", scaling == "input", wide(x), wide(grad), wide(dx),
+        "down_backward", scaling == "input", wide(x), wide(grad), wide(dx),
         *addresses(down, dinput, folded.scale, None if ds is None else s, mean, rstd, ds),
         address(inputs), columns,
         *addresses(folded.sums, folded.offsets, folded.scale_sums, scaled),
