@@ -15,8 +15,8 @@
 #include "cpu/linear/linear.h"
 #include "cpu/temporal_adapter/temporal_adapter.h"
 #ifdef PECLIP_FAST_CUDA
-#include "cuda/probe.h"
 #include "bindings/cuda.h"
+#include "cuda/probe.h"
 #endif
 
 namespace py = pybind11;
@@ -43,8 +43,8 @@ py::tuple cuda_architectures() {
 }
 
 // Tensors come as addresses; 0 stands for None. Types are peclip_fast::Type.
-using peclip_fast::RecurrenceArguments;
 using peclip_fast::DownArguments;
+using peclip_fast::RecurrenceArguments;
 using peclip_fast::Type;
 using Address = uintptr_t;
 using Shape = std::array<int64_t, 4>;    // (B, T, L, D or h)

@@ -49,10 +49,9 @@ def test_launched_kernels_have_a_size_and_all_their_memory() -> None:
 
 
 def test_a_plan_for_a_kernel_that_is_not_there_is_an_error() -> None:
+    compiled = {("recurrence<bf16, 2>", 90): Usage(1, 0, 0)}
     with (
-        mock.patch.object(
-            cubins, "read", return_value={("recurrence<bf16, 2>", 90): Usage(1, 0, 0)}
-        ),
+        mock.patch.object(cubins, "read", return_value=compiled),
         pytest.raises(KeyError, match="recurrence<bf16, 1>"),
     ):
         cuda_launches.measure(extension(("recurrence", 384, 4096)), [CASE])

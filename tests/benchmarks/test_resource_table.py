@@ -27,9 +27,8 @@ TABLE = Table(
     {"cuda": Compiler("13.0.88", "2026-11-22"), "triton": Compiler("3.9.0", "2026-11-20")},
     {
         RECURRENCE: Usage(128, 0, 67_600, 256),
-        RECURRENCE._replace(sm=86): Usage(
-            120, 0, 12_288, 256
-        ),  # another kernel has this size on sm_75
+        # On sm_75 another kernel has this size.
+        RECURRENCE._replace(sm=86): Usage(120, 0, 12_288, 256),
         RECURRENCE._replace(kernel="pack<bf16>", sm=75): Usage(32, 0, 0, 128),
         RECURRENCE._replace(kernel="recurrence<fp32, true>", case=""): Usage(96, 0, 0),
         ROWS: Usage(168, 0, 41_472, 128),
@@ -77,8 +76,8 @@ def test_a_block_that_no_longer_fits_is_named() -> None:
     big = {small: Usage(64, 0, 102_400, 256)}
     assert misfits(TABLE.usages, TABLE) == []
     assert misfits(big, TABLE) == [
-        "temporal_adapter recurrence<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor holds "
-        "a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
+        "temporal_adapter recurrence<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor "
+        "holds a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
     ]
     assert misfits(big, Table({}, big)) == []
 
