@@ -43,13 +43,13 @@ step scaling "$python" -m benchmarks.scaling --device cuda --output "$out" --fra
     --clips 1 4 16 --from-frames 16 --from-clips 4 --backbones --most-seconds 0.1 --seconds 0.5
 step cold_start "$python" -m benchmarks.cold_start --device cuda --output "$out" \
     --what "first inference" --repeats 2
-if "$python" -c 'import av, lightning, tensorboard'; then
+if "$python" -c 'import av, lightning_fabric, tensorboard'; then
     step end_to_end "$python" -m benchmarks.end_to_end --device cuda --output "$out" \
         --files "JPEG folder" --batches 4 --workers 8 --seconds 5
     step loss_curves "$python" -m benchmarks.loss_curves --device cuda --output "$out" \
         --seeds 42 43 --epochs 1
 else
-    failed+=("end_to_end and loss_curves: need av, lightning and tensorboard")
+    failed+=("end_to_end and loss_curves: need av, lightning-fabric and tensorboard")
 fi
 
 printf '\n== summary (%d s)\n' "$SECONDS"

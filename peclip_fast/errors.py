@@ -1,4 +1,9 @@
-"""The one error for what a user gave us."""
+"""The one error for what a user gave us, and what helps to say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -12,3 +17,15 @@ class InputError(ValueError):
 def one_line(error: object) -> str:
     """A message without its line breaks."""
     return " ".join(str(error).split())
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a name that isn't known: of the same last part, or else a similar one."""
+    known = list(known)
+    last = name.lstrip("-").split(".")[-1]
+    same = [k for k in known if k.split(".")[-1].lstrip("-") == last]
+    close = same or get_close_matches(name, known, n=1)
+    if not close:
+        parts = {k.split(".")[-1].lstrip("-"): k for k in known}
+        close = [parts[part] for part in get_close_matches(last, parts, n=1)]
+    return f"; did you mean {close[0]}?" if close else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # pytest-xdist has a process for each core: with more threads they would wait for one another.
@@ -11,6 +11,7 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny_backbone import TINY
@@ -21,6 +22,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import open_clip
+from helpers.grey_clips import numbers_of, write_frames, write_video
 from helpers.tiny_runs import write_clips
 
 from peclip_fast.data.decoding import clip_index
@@ -63,3 +65,18 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of frame folders: three colours, 15 training and 9 test clips."""
     return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def frames_at() -> Callable[..., Path]:
+    return write_frames
+
+
+@pytest.fixture
+def video_at() -> Callable[..., Path]:
+    return write_video
+
+
+@pytest.fixture
+def numbers() -> Callable[[np.ndarray], list[int]]:
+    return numbers_of

@@ -1,30 +1,18 @@
-"""``python -m peclip_fast.compare RUN RUN``: whether one run is better than another."""
+"""``peclip-fast compare RUN RUN``: whether one run is better than another."""
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
+from peclip_fast.commands.options import CommandLine
 from peclip_fast.commands.running import run_command
-from peclip_fast.engine.statistics import Comparison, compare
-from peclip_fast.errors import InputError
 
 DESCRIPTION = """Compare two runs on the test clips that both have classified, clip by clip: the
 difference in WAR with McNemar's exact test, and the difference in UAR with a bootstrap interval.
 Differences are the second run's less the first's."""
-
-
-class Prediction(NamedTuple):
-    """A line of predictions.csv."""
-
-    label: str
-    prediction: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,64 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(argv: list[str]) -> None:
-    parser = ArgumentParser(prog="python -m peclip_fast.compare", description=DESCRIPTION)
-    parser.add_argument("runs", type=Path, nargs=2, metavar="RUN", help="run folders")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv)
+    line = CommandLine("compare", DESCRIPTION, "RUN RUN [--json]", ())
+    line.add("runs", type=Path, nargs=2, metavar="RUN", help="run folders")
+    line.add("--json", action="store_true", help="print JSON")
+    options = line.read(argv).own
+
+    from peclip_fast.experiment.comparison import as_text, compare_runs, read_predictions
+
     first, second = (read_predictions(run) for run in options.runs)
     found = compare_runs(first, second, options.runs)
     print(json.dumps(asdict(found), indent=1) if options.json else as_text(found, options.runs))
-
-
-def read_predictions(run: Path) -> dict[str, Prediction]:
-    """Label and prediction of each test clip of a run that has ended, by its path."""
-    path = run / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); expected a run's") from error
-    columns = {"path", "label", "prediction"}
-    for number, row in enumerate(rows, 2):
-        if not columns <= row.keys() or None in (row["path"], row["label"], row["prediction"]):
-            raise InputError(f"{path}:{number}: expected the columns path, label and prediction")
-    return {row["path"]: Prediction(row["label"], row["prediction"]) for row in rows}
-
-
-def compare_runs(
-    first: dict[str, Prediction], second: dict[str, Prediction], runs: Sequence[Path]
-) -> Comparison:
-    """The comparison, over the same clips; InputError where these or their labels differ."""
-    alone = sorted(first.keys() ^ second.keys())
-    if alone:
-        raise InputError(
-            f"{runs[0]} and {runs[1]} have classified different clips: {len(alone)} are in one of "
-            f"them alone, such as {alone[0]}; expected runs with the same test split"
-        )
-    for path in first:
-        if first[path].label != second[path].label:
-            raise InputError(
-                f"{path}: labelled {first[path].label} in {runs[0]}, {second[path].label} in "
-                f"{runs[1]}; expected the same classes"
-            )
-    return compare(
-        [p.label for p in first.values()],
-        [p.prediction for p in first.values()],
-        [second[path].prediction for path in first],
-    )
-
-
-def as_text(found: Comparison, runs: Sequence[Path]) -> str:
-    """The comparison for people."""
-    return "\n".join([
-        f"{runs[1]} less {runs[0]}, {found.clips} clips",
-        f"WAR {100 * found.war:+.2f} points, p = {found.p_value:.3g} (McNemar, exact: "
-        f"{found.only_second} clips right in {runs[1].name} alone, {found.only_first} in "
-        f"{runs[0].name} alone)",
-        f"UAR {100 * found.uar:+.2f} points, 95 % interval {100 * found.uar_low:+.2f} to "
-        f"{100 * found.uar_high:+.2f} (bootstrap over clips)",
-    ])  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

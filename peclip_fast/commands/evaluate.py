@@ -1,25 +1,18 @@
-"""``python -m peclip_fast.evaluate RUN``: how well a trained model does on a test split."""
+"""``peclip-fast evaluate RUN``: how good a trained model is on a test split."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from peclip_fast.commands.clips import open_clips
+from peclip_fast.commands.options import OF_TEST, run_layers, run_line
 from peclip_fast.commands.running import run_command
-from peclip_fast.config.layers import read_yaml
-from peclip_fast.config.parser import make_parser, read_arguments, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
-from peclip_fast.engine.distributed import World, process_group, set_up
-from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
-from peclip_fast.models.pretrained import from_pretrained
 
 DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
 matrix, and the probabilities of every clip. Options change the run's configuration, as
@@ -33,50 +26,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(argv: list[str]) -> None:
-    parser = make_parser("evaluate", DESCRIPTION, "RUN [--data.root FOLDER] [--json] [option ...]")
-    parser.add_argument("run", type=str, help="the run folder")
-    parser.add_argument(
-        "--output",
-        type=str,
-        help="where the report goes: the run folder, or its evaluation/ if any option is given",
-    )
-    parser.add_argument("--json", action="store_true", help="print report.json, not a table")
-    arguments = read_arguments(parser, argv)
-    run = RunFolder(Path(arguments.run))
-    run.check_trained()
-    saved = [(str(run.config), read_yaml(run.config))]
-    former = resolve(parser, [str(run.path)], saved)
-    config = resolve(parser, argv, saved)
+    line = run_line("evaluate", DESCRIPTION, "RUN [--data.root FOLDER] [--json] [options]",
+                       OF_TEST)  # fmt: skip
+    line.add("run", metavar="RUN", help="the run folder")
+    line.add("--output", metavar="FOLDER", help="where the report goes: the run folder, or its "
+             "evaluation/ if an option changes the configuration")  # fmt: skip
+    line.add("--json", action="store_true", help="print report.json, not a table")
+    given = line.read(argv)
+    run = RunFolder(Path(given.own.run))
+    config = given.of_run(run)
+    former = resolve(run_layers(run))
     changed = differences(former, config)
-    folder = Path(arguments.output or (run.path / "evaluation" if changed else run.path))
+    folder = Path(given.own.output or (run.path / "evaluation" if changed else run.path))
     check_writable(folder)
+
+    from peclip_fast.data.splits import open_splits
+    from peclip_fast.engine.distributed import World, process_group, set_up
+    from peclip_fast.engine.run import evaluate_run
 
     world = World.from_environment()
     device = set_up(config.train, world)
     with process_group(world, device):
-        splits = open_clips(config.as_tested, world)
-        if not splits.test:
-            raise InputError(f"{config.data.dataset}: no test clips")
-        zero_shot = former.train.target == "descriptions"
-        model = from_pretrained(
-            run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
-        )
-        predictions = predict(model, splits.test, config, device, world)
+        splits = open_splits(config.as_tested.data)
+        report = evaluate_run(run, config, splits, former, changed, device, world)
     if world.first:
-        report = Report(
-            config,
-            splits.test,
-            predictions,
-            splits.classes,
-            protocol(former, run, config.data.dataset),
-            facts(model, device, world.size)
-            | training_facts(run)
-            | {"changed": [str(d) for d in changed]},
-        )
         report.write(folder)
-        print(json.dumps(report.as_json(), indent=1) if arguments.json else report.as_table())
+        print(json.dumps(report.as_json(), indent=1) if given.own.json else report.as_table())
         print(f"written to {folder}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
-# What one wants to do, and the commands for it: name, module, sentence.
+from peclip_fast import __version__
+from peclip_fast.commands.running import run_command
+from peclip_fast.errors import InputError, hint
+
+# What one wants to do, and the commands for it. Each has a module of its name in this folder.
 GROUPS: dict[str, dict[str, str]] = {
     "Train a model and see how good it is": {
         "train": "train a model on a dataset and test it",
         "evaluate": "test a trained model, also on other clips",
-        "compare": "say whether one run is better than another, and whether that is luck",
+        "compare": "say whether one run is better than another, or whether that is luck",
         "experiment": "train every row of a published table",
     },
     "Use a trained model": {
@@ -36,19 +40,18 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv in (["-h"], ["--help"]):
-        print(usage())
-        return 0
     for words in (2, 1):
         name = " ".join(argv[:words])
         if name in COMMANDS:
-            module = import_module(f"peclip_fast.commands.{name.replace(' ', '_')}")
-            code: int = module.main(argv[words:])
-            return code
-    print(
-        f"error: {argv[0]}: no such command; expected one of {', '.join(COMMANDS)}", file=sys.stderr
-    )
-    return 2
+            return command(name)(argv[words:])
+    return run_command(_without_command, argv)
+
+
+def command(name: str) -> Callable[[Sequence[str]], int]:
+    """The function that runs a command."""
+    module = import_module(f"peclip_fast.commands.{name.replace(' ', '.')}")
+    run: Callable[[Sequence[str]], int] = module.main
+    return run
 
 
 def usage() -> str:
@@ -58,3 +61,18 @@ def usage() -> str:
     for title, commands in GROUPS.items():
         lines += [title, *(f"  {name:<{width}}  {text}" for name, text in commands.items()), ""]
     return "\n".join([*lines, "peclip-fast COMMAND --help lists the options of a command."])
+
+
+def _without_command(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+    elif argv[0] == "--version":
+        print(f"peclip-fast {__version__}")
+    else:
+        group = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
+        if group and len(argv) == 1:
+            expected = f"{', '.join(group[:-1])} or {group[-1]}"
+            raise InputError(f"{argv[0]}: expected {expected}")
+        name = " ".join(argv[: 2 if group else 1])
+        told = hint(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        raise InputError(f"{name}: no such command{told}")

@@ -1,24 +1,20 @@
-"""``python -m peclip_fast.predict RUN clip.mp4 ...``: class probabilities of any clips."""
+"""``peclip-fast predict RUN CLIP ...``: class probabilities of any clips."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from peclip_fast.commands.clips import open_files
+from peclip_fast.commands.options import OF_FILES, run_line
 from peclip_fast.commands.running import run_command
-from peclip_fast.config.layers import read_yaml
-from peclip_fast.config.parser import make_parser, read_arguments, resolve
-from peclip_fast.engine.distributed import World, set_up
-from peclip_fast.engine.evaluation import predict
+from peclip_fast.config.run import RunConfig
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.models.pretrained import from_pretrained
 
-DESCRIPTION = """Class probabilities of video files, or of folders of frames, by a run's model.
-If any of them can't be read, the command names it, prints nothing else and ends with code 2."""
+DESCRIPTION = """Class probabilities of video files, or of folders of frames, by a run's model. If
+any of them can't be read, the command names it, prints nothing else and ends with code 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,41 +23,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(argv: list[str]) -> None:
-    parser = make_parser("predict", DESCRIPTION, "RUN CLIP [CLIP ...] [--json] [option ...]")
-    parser.add_argument("run", type=str, help="the run folder")
-    parser.add_argument("clips", type=str, nargs="+", help="video files or folders of frames")
-    parser.add_argument("--json", action="store_true", help="print a JSON list, not a table")
-    arguments = read_arguments(parser, argv)
-    run = RunFolder(Path(arguments.run))
-    run.check_trained()
-    config = resolve(parser, argv, [(str(run.config), read_yaml(run.config))])
+    line = run_line("predict", DESCRIPTION, "RUN CLIP [CLIP ...] [--json] [options]", OF_FILES)
+    line.add("run", metavar="RUN", help="the run folder")
+    line.add("clips", metavar="CLIP", nargs="+", help="video files or folders of frames")
+    line.add("--json", action="store_true", help="print a JSON list, not a table")
+    given = line.read(argv)
+    run = RunFolder(Path(given.own.run))
+    config = given.of_run(run)
+    rows = predictions(run, config, given.own.clips)
+    print(json.dumps(rows, indent=1) if given.own.json else _table(rows))
+    if config.demo:
+        print("a model of the built-in demo: trained on rendered faces", file=sys.stderr)
+
+
+def predictions(run: RunFolder, config: RunConfig, clips: Sequence[str]) -> list[dict]:
+    """Path, predicted class and the probability of each class, of every clip."""
+    from peclip_fast.data.splits import open_files
+    from peclip_fast.engine.distributed import World, set_up
+    from peclip_fast.engine.run import predict_clips
+    from peclip_fast.models.pretrained import from_pretrained
+
     device = set_up(config.train, World.from_environment())
     model = from_pretrained(run.model, **asdict(config.model))
-    records = open_files(arguments.clips, config, model.inputs)
-    # One batch needs no process beside this one.
-    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
-    data = replace(config.data, on_bad_clip="error", num_workers=workers)
-    config = replace(config, data=data)
-    predictions = predict(model, records, config, device, World(0, 1, 0, 1))
-    rows = [
+    records = open_files(clips, config.data, model.inputs)
+    found = predict_clips(model, records, config, device)
+    answers = zip(clips, found.classes.tolist(), found.probabilities.tolist(), strict=True)
+    return [
         {
             "path": clip,
             "prediction": model.classes[best],
             "probabilities": dict(zip(model.classes, probabilities, strict=True)),
         }
-        for clip, best, probabilities in zip(
-            arguments.clips,
-            predictions.classes.tolist(),
-            predictions.probabilities.tolist(),
-            strict=True,
-        )
+        for clip, best, probabilities in answers
     ]
-    print(json.dumps(rows, indent=1) if arguments.json else _table(rows, model.classes))
-    if config.demo:
-        print("a model of the built-in demo: trained on rendered faces", file=sys.stderr)
 
 
-def _table(rows: list[dict], classes: Sequence[str]) -> str:
+def _table(rows: list[dict]) -> str:
+    classes = list(rows[0]["probabilities"])
     width = max(len("clip"), *(len(row["path"]) for row in rows))
     widths = [max(len(name), 6) for name in classes]
     heads = "  ".join(f"{name:>{w}}" for name, w in zip(classes, widths, strict=True))
@@ -72,7 +70,3 @@ def _table(rows: list[dict], classes: Sequence[str]) -> str:
         cells = "  ".join(f"{p:>{w}.1%}" for p, w in values)
         lines.append(f"{row['path']:<{width}}  {row['prediction']:<{best}}  {cells}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from peclip_fast.errors import InputError, one_line
+from peclip_fast.stopping import Stopped, watch
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 
 
 def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
     """Run a command and return its exit code, which is 0 unless it returns another.
 
     What the user gave wrongly (InputError), a disk that is full or read-only (OSError) and too
-    little GPU memory end in one line ``error: ...`` and code 2. Bugs keep their traceback.
+    little GPU memory end in one line ``error: ...`` and code 2. Bugs keep their traceback. SIGINT
+    and SIGTERM end in a line that says how to go on, where one can, and the codes 130 and 143; a
+    second one ends the command at once.
     """
     try:
-        code = command(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code or 0
+        with watch(second_ends=True):
+            code = command(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return code or 0
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        if os.environ.get("RANK", "0") == "0":  # one process speaks for all
+            print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except InputError as error:
         message = str(error)
     except BrokenPipeError:  # the reader of our output has gone, as in `predict ... | head -1`
@@ -33,8 +43,5 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every command imports
             raise
         message = f"{error}; lower train.batch_size (and raise train.accumulate)"
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR

@@ -1,4 +1,4 @@
-"""The settings of the data room; the defaults are the published recipe for DFEW."""
+"""Which clips, and how they become batches; the defaults are the published recipe for DFEW."""
 
 from __future__ import annotations
 
@@ -7,21 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from peclip_fast.errors import InputError
-
-DatasetName = Literal[
-    "dfew",
-    "ferv39k",
-    "mafw",
-    "mafw-compound",
-    "afew",
-    "crema-d",
-    "ravdess",
-    "folder",
-    "csv",
-    "list",
-    "demo",
-    "demo-order",
-]
 
 
 def _require(option: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -105,7 +90,9 @@ class DataConfig:
     """Which clips, and how they become batches.
 
     Args:
-        dataset: which dataset, as it is distributed, or a generic layout (folder, csv, list).
+        dataset: dfew, ferv39k, mafw, mafw-compound, afew, crema-d or ravdess as they are
+            distributed; folder, csv or list for clips of your own; demo or demo-order, which are
+            built in; or one that another package registers.
         root: folder of the dataset; lists and CSV files are read relative to it.
         fold: test fold, from 1, where the dataset has folds.
         train_list: list (or CSV file) of training clips, in place of the dataset's own split.
@@ -114,7 +101,7 @@ class DataConfig:
         shots: most training clips of a class; null is all.
         shots_seed: draws them; train.seed doesn't.
         cues: folder with landmarks and regions of the clips, from the command data cues.
-        descriptions: file with a text for each clip, from the command fine_text.
+        descriptions: file with a text for each clip, from the command describe.
         frames: frames taken from each clip.
         noise: standard deviation of white noise on all frames, in training and test, where black is
             0 and white is 1.
@@ -128,7 +115,7 @@ class DataConfig:
         on_bad_clip: a clip that can't be read stops the run, or is skipped, counted and listed.
     """
 
-    dataset: DatasetName = "demo"
+    dataset: str = "demo"
     root: Path | None = None
     fold: int = 1
     train_list: Path | None = None

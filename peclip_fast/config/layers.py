@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from peclip_fast.config.options import hint
-from peclip_fast.errors import InputError, one_line
+from peclip_fast.errors import InputError, hint, one_line
 
 RECIPES = Path(str(files("peclip_fast"))) / "config" / "recipes"
 SECTIONS = ("model", "data", "train")
@@ -57,14 +56,17 @@ def config_layers(names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
             f"--config {names[0]}: a row of a table, which holds only what differs from a "
             "dataset's recipe; expected a recipe in front of it, such as dfew"
         )
+    layers = []
     for place, name in enumerate(names):
-        before = [n for n in names[:place] if n.startswith("finecliper/")]
-        if name.startswith("finecliper-") and name in config_names() and not before:
+        options = read_yaml(config_path(name))
+        recipe = options.pop("over", None)
+        if recipe and not any(n.startswith(recipe.partition("/")[0] + "/") for n in names[:place]):
             raise InputError(
-                f"--config {name}: a row of a table of FineCLIPER's, which doesn't say how it is "
-                "trained; expected finecliper/video in front of it"
+                f"--config {name}: doesn't say how its model is trained; expected {recipe} in "
+                "front of it"
             )
-    return [(name, read_yaml(config_path(name))) for name in names]
+        layers.append((name, options))
+    return layers
 
 
 def config_title(names: Sequence[str]) -> str:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 MAPPINGS = ("model.texts",)  # options whose value may be a mapping, not a group of options
 
 
-def hint(name: str, known: Sequence[str]) -> str:
-    """A suggestion for a name that isn't known: of the same last part, or else a similar one."""
-    last = name.lstrip("-").split(".")[-1]
-    same = [k for k in known if k.split(".")[-1].lstrip("-") == last]
-    close = same or get_close_matches(name, known, n=1)
-    if not close:
-        parts = {k.split(".")[-1].lstrip("-"): k for k in known}
-        close = [parts[part] for part in get_close_matches(last, parts, n=1)]
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested options one by one, such as ``("data.mix.fmix", 0.3)``."""
     for key, value in options.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and name not in MAPPINGS:
@@ -30,9 +19,21 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield name, value
 
 
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flat()."""
+    whole: dict[str, Any] = {}
+    for key, value in options.items():
+        *groups, last = key.split(".")
+        place = whole
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return whole
+
+
 def plain(value: Any) -> Any:
     """Only what YAML knows; paths absolute, since a run is continued from anywhere."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]

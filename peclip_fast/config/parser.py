@@ -1,111 +1,211 @@
-"""The command line of configurations."""
+"""From options, given by layers of YAML and on the command line, to a configuration.
+
+Options have dotted names (``--data.root FOLDER``) and are those of the chosen method, the data and
+the training. Their names, types, defaults and sentences come from the dataclasses.
+"""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentError, ArgumentParser
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.layers import SECTIONS
-from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.options import flat, hint
+from peclip_fast.config.options import flat, nested
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.train import TrainConfig
-from peclip_fast.errors import InputError, one_line
+from peclip_fast.errors import InputError, hint, one_line
+from peclip_fast.registry import CONFIGS
+
+METHOD, RATES = "model.method", "train.lr"
+Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML
 
 
-class _Help(DefaultHelpFormatter):
-    """Each option with its sentence and default, without Python's types."""
+class Option(NamedTuple):
+    """An option for people."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34)
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return "VALUE"
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        shown = action.option_strings and action.default not in (argparse.SUPPRESS, None)
-        return f"{text} (default: %(default)s)" if shown else text
-
-    def _format_action(self, action: argparse.Action) -> str:
-        section = action.metavar == "CONFIG"  # a file for one section; --config serves for all
-        return "" if section else super()._format_action(action)
+    name: str
+    help: str
+    default: Any
 
 
-def make_parser(command: str, description: str, usage: str) -> ArgumentParser:
-    """A parser with the options of all sections; the command adds its own."""
-    parser = ArgumentParser(
-        prog=f"python -m peclip_fast.{command}",
-        usage=f"python -m peclip_fast.{command} {usage}",
-        description=description,
-        formatter_class=_Help,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    return _add_sections(parser)
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line as the command's own arguments, and the dotted options with their values."""
+    own: list[str] = []
+    dotted: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not (word.startswith("--") and "." in word.partition("=")[0]):
+            own.append(word)
+            continue
+        dotted.append(word)
+        if "=" not in word:
+            value = next(words, None)
+            if value is None:
+                raise InputError(f"{word}: expected a value")
+            dotted.append(value)
+    return own, dotted
 
 
-def add_config_option(parser: ArgumentParser) -> None:
-    """The option --config, for config_layers()."""
-    parser.add_argument(
-        "--config",
-        nargs="+",
-        metavar="NAME",
-        help="packaged configurations by name, or files; the later over the earlier",
-    )
+def check_names(dotted: Sequence[str]) -> None:
+    """Raise InputError for an option that there is with no method.
+
+    Before files are opened; options of the model and rates wait for the method that decides.
+    """
+    any_method = _Method("pe_clip")
+    for word in dotted:
+        name = word.partition("=")[0]
+        if name.startswith("--") and not name.startswith(("--model.", f"--{RATES}.")):
+            any_method.check_name(name)
 
 
-def _add_sections(parser: ArgumentParser) -> ArgumentParser:
-    for section, kind in zip(SECTIONS, (ModelConfig, DataConfig, TrainConfig), strict=True):
-        parser.add_class_arguments(kind, section)
-    return parser
+def resolve(layers: Sequence[Layer], dotted: Sequence[str] = ()) -> RunConfig:
+    """The configuration that options make, the later over the earlier.
+
+    Where a later layer chooses another method, what the earlier ones say of the former method's
+    own options is dropped.
+
+    Args:
+        layers: options as in YAML under the name of their source.
+        dotted: the options of a command line, which have the last word.
+
+    Raises:
+        InputError: an option is unknown or of another method, or has a wrong value.
+    """
+    method, merged = _merged(layers)
+    method = method.changed(_chosen(dotted), merged, "")
+    merged |= method.parsed(dotted)
+    return method.build(merged)
+
+
+def as_one(layers: Sequence[Layer]) -> Layer:
+    """Layers as one, which names the method that they choose together."""
+    method, merged = _merged(layers)
+    return layers[-1][0], nested(merged | {METHOD: method.name})
+
+
+def _merged(layers: Sequence[Layer]) -> tuple[_Method, dict[str, Any]]:
+    """The method that layers choose, and their options one by one."""
+    merged: dict[str, Any] = {}
+    method = _Method("pe_clip")
+    for source, layer in layers:
+        given = dict(flat(layer))
+        method = method.changed(given.get(METHOD), merged, f"{source}: ")
+        merged |= method.checked(layer, source)
+    return method, merged
+
+
+def options_of(method: str) -> list[Option]:
+    """All options there are with a method, for ``--help``."""
+    return _Method(method).options()
+
+
+def chosen_method(layers: Sequence[Layer], dotted: Sequence[str]) -> str:
+    """The method that options name."""
+    named = [dict(flat(layer)).get(METHOD) for _, layer in layers]
+    return str(_chosen(dotted) or next((n for n in reversed(named) if n), "pe_clip"))
+
+
+class _Method:
+    """The options that there are with a method."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parser = _parser(name)
+        self.known = list(self.parser.get_defaults().keys())
+
+    def changed(self, name: Any, merged: dict[str, Any], source: str) -> _Method:
+        """The method in force from here on; takes the former one's options out of ``merged``."""
+        if name is None or name == self.name:
+            return self
+        with _naming(source):
+            new = _Method(str(name))
+        for key in [k for k in merged if k not in new.known or k.startswith(f"{RATES}.")]:
+            del merged[key]
+        return new
+
+    def checked(self, layer: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """A layer's options one by one, as values of their types."""
+        for key, _ in flat(layer):
+            if key not in self.known:
+                raise InputError(f"{source}: {self._unknown(key)}")
+        with _naming(f"{source}: "):
+            return dict(flat(self.parser.parse_object(dict(layer), defaults=False).as_dict()))
+
+    def parsed(self, dotted: Sequence[str]) -> dict[str, Any]:
+        """The command line's options one by one, as values of their types."""
+        for word in dotted:
+            if word.startswith("--"):
+                self.check_name(word.partition("=")[0])
+        with _naming(""):
+            return dict(flat(self.parser.parse_args(list(dotted), defaults=False).as_dict()))
+
+    def check_name(self, name: str) -> None:
+        """Raise InputError unless the method has this option, such as ``--data.root``."""
+        if not self._takes(name[2:]):
+            raise InputError(self._unknown(name[2:], "--"))
+
+    def build(self, merged: Mapping[str, Any]) -> RunConfig:
+        """The configuration, checked as a whole."""
+        values = self.parser.parse_object(nested(merged))
+        rates = values[SECTIONS[2]].pop("lr").as_dict()
+        built = self.parser.instantiate(values)
+        model, data, train = (built[section] for section in SECTIONS)
+        return RunConfig(model, data, dataclasses.replace(train, lr=rates))
+
+    def options(self) -> list[Option]:
+        """All of them, in the order of the dataclasses."""
+        shown = {name: action for action in self.parser._actions for name in action.option_strings}
+        return [
+            Option(f"--{key}", shown[f"--{key}"].help or "", shown[f"--{key}"].default)
+            for key in self.known
+        ]
+
+    def _takes(self, key: str) -> bool:
+        # A whole group, or a part of a mapping, may be given as well.
+        groups = {key.rpartition(".")[0] for key in self.known}
+        return key in self.known or key in groups - set(SECTIONS) or key.startswith("model.texts.")
+
+    def _unknown(self, key: str, dashes: str = "") -> str:
+        for name, config in CONFIGS.built_in().items():
+            fields = {f"model.{field.name}" for field in dataclasses.fields(config)}
+            rates = {f"{RATES}.{group}" for group in config.learning_rates}
+            if name != self.name and key in fields | rates:
+                return f"{dashes}{key}: an option of {name}; the method is {self.name}"
+        known = [f"{dashes}{name}" for name in self.known]
+        return f"unknown option {dashes}{key}{hint(f'{dashes}{key}', known)}"
+
+
+def _chosen(dotted: Sequence[str]) -> str | None:
+    """The last method that a command line names."""
+    found = None
+    for word, value in zip_longest(dotted, dotted[1:], fillvalue=""):
+        name, equals, own = word.partition("=")
+        if name == f"--{METHOD}":
+            found = own if equals else value
+    return found
 
 
 @functools.cache
-def _sections() -> ArgumentParser:
-    """Checks layers; it costs more to make than to use, and is never changed."""
-    return _add_sections(ArgumentParser(exit_on_error=False))
-
-
-def read_arguments(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    """The command line's values over the parser's defaults; checked one by one, not together."""
-    options = [f"--{key}" for key in parser.get_defaults().keys()] + ["--help"]  # noqa: SIM118
-    for argument in argv:
-        name = argument.split("=")[0]
-        if name.startswith("--") and name not in options:
-            raise InputError(f"unknown option {name}{hint(name, options)}")
-    with _naming(""):
-        return parser.parse_args(list(argv))
-
-
-def resolve(
-    parser: ArgumentParser, argv: Sequence[str], layers: Sequence[tuple[str, Mapping[str, Any]]]
-) -> RunConfig:
-    """The configuration that ``argv`` makes of the parser's defaults and ``layers``.
-
-    Args:
-        parser: from make_parser(); the layers become its defaults.
-        argv: the command line, which has the last word.
-        layers: options as in YAML under the name of their source, the later over the earlier.
-    """
-    sections = _sections()
-    known = list(sections.get_defaults().keys())
-    for source, layer in layers:
-        for key, _ in flat(layer):
-            if key not in known:
-                raise InputError(f"{source}: unknown option {key}{hint(key, known)}")
-        with _naming(f"{source}: "):
-            values = sections.parse_object(dict(layer), defaults=False)
-        parser.set_defaults(dict(flat(values.as_dict())))
-    built = parser.instantiate(read_arguments(parser, argv))
-    return RunConfig(*(built[section] for section in SECTIONS))
+def _parser(method: str) -> ArgumentParser:
+    """Of all options that there are with a method; it costs more to make than to use."""
+    config = CONFIGS[method]
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_class_arguments(config, SECTIONS[0])
+    parser.add_class_arguments(DataConfig, SECTIONS[1])
+    parser.add_class_arguments(TrainConfig, SECTIONS[2], skip={"lr"})
+    for group, rate in config.learning_rates.items():
+        text = f"highest learning rate of the {group}"
+        parser.add_argument(f"--{RATES}.{group}", type=float, default=rate, help=text)
+    parser.set_defaults({METHOD: method})
+    return parser
 
 
 @contextlib.contextmanager
@@ -113,6 +213,8 @@ def _naming(source: str) -> Iterator[None]:
     """Turn the parser's errors into InputError: one line, the source in front, plain types."""
     try:
         yield
+    except InputError as error:
+        raise InputError(f"{source}{error}") from error
     except (ArgumentError, TypeError) as error:
         text = one_line(error)
         text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from peclip_fast.errors import InputError
@@ -20,8 +20,8 @@ class TrainConfig:
         batch_size: clips per batch, over all processes.
         eval_batch_size: clips per batch and process in evaluation and prediction.
         accumulate: batches whose gradients are added up for one optimizer step.
-        lr_adapters: highest learning rate of the adapters.
-        lr_prompts: highest learning rate of the prompts.
+        lr: the highest learning rate of each group of trained tensors, by the names that the method
+            has for them; its own rates where nothing is given.
         weight_decay: the optimizer's weight decay.
         optimizer: adamw, or sgd with a momentum of 0.9 (FineCLIPER's).
         clip_norm: largest norm of all gradients together; null doesn't clip.
@@ -46,8 +46,7 @@ class TrainConfig:
     batch_size: int = 8
     eval_batch_size: int = 8
     accumulate: int = 1
-    lr_adapters: float = 2e-4
-    lr_prompts: float = 3e-5
+    lr: dict[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
     optimizer: Literal["adamw", "sgd"] = "adamw"
     clip_norm: float | None = None
@@ -70,8 +69,9 @@ class TrainConfig:
         for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise InputError(f"train.{name}={getattr(self, name)}: expected at least {least}")
-        for name in ("lr_adapters", "lr_prompts", "clip_norm", "threads"):
-            value = getattr(self, name)
+        above: dict[str, float | None] = {"clip_norm": self.clip_norm, "threads": self.threads}
+        above |= {f"lr.{group}": rate for group, rate in self.lr.items()}
+        for name, value in above.items():
             if value is not None and value <= 0:
                 raise InputError(f"train.{name}={value}: expected more than 0")
         if self.warmup_epochs >= self.epochs:

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.cues.clip_names import clip_name
 from peclip_fast.data.cues.descriptions import read_descriptions
 from peclip_fast.data.cues.store import read_index
-from peclip_fast.data.datasets import (
-    afew,
-    crema_d,
-    dfew,
-    ferv39k,
-    folder,
-    list_files,
-    mafw,
-    ravdess,
-)
-from peclip_fast.data.datasets.shots import draw_shots
+from peclip_fast.data.datasets.list_files import read_lists
 from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
-
-READERS: dict[str, Callable[[DataConfig], DatasetSplits]] = {
-    "dfew": dfew.read,
-    "ferv39k": ferv39k.read,
-    "mafw": mafw.read_single,
-    "mafw-compound": mafw.read_compound,
-    "afew": afew.read,
-    "crema-d": crema_d.read,
-    "ravdess": ravdess.read,
-    "folder": folder.read,
-    "csv": list_files.read_csv,
-    "list": list_files.read_lists,
-    "demo": folder.read_demo,
-    "demo-order": folder.read_demo,
-}
-
-# Class names for the numbers of a dataset's lists, in the order that the field's lists use.
-LIST_CLASSES: dict[str, tuple[str, ...]] = {
-    "dfew": dfew.CLASSES,
-    "ferv39k": ferv39k.CLASSES,
-    "mafw": mafw.CLASSES,
-    "afew": afew.CLASSES,
-    "crema-d": crema_d.CLASSES,
-    "ravdess": ravdess.CLASSES,
-}
+from peclip_fast.registry import DATASETS
 
 
 def open_splits(config: DataConfig) -> DatasetSplits:
@@ -60,13 +28,12 @@ def open_splits(config: DataConfig) -> DatasetSplits:
     Raises:
         InputError: a root, fold, split file, label or clip folder is missing or wrong.
     """
-    if config.dataset not in READERS:
-        raise InputError(f"data.dataset: unknown '{config.dataset}'; known: {', '.join(READERS)}")
+    dataset, config = DATASETS[config.dataset], completed(config)
     given = config.train_list is not None or config.test_list is not None
-    if given and config.dataset not in ("csv", "list"):
-        splits = list_files.read_lists(config, LIST_CLASSES.get(config.dataset))
+    if given and not dataset.own_lists:
+        splits = read_lists(config, dataset.classes)
     else:
-        splits = READERS[config.dataset](config)
+        splits = dataset.read(config)
     if not splits.train and not splits.test:
         raise InputError(f"data.root: no {config.dataset} clips found in {config.root}")
     if config.shots is not None:
@@ -74,6 +41,24 @@ def open_splits(config: DataConfig) -> DatasetSplits:
     records = with_cues([*splits.train, *splits.test], config)
     train = len(splits.train)
     return replace(splits, train=records[:train], test=records[train:])
+
+
+def completed(config: DataConfig) -> DataConfig:
+    """The configuration with the places of what its dataset brings along."""
+    complete = DATASETS[config.dataset].complete
+    return config if complete is None else complete(config)
+
+
+def open_files(paths: Sequence[str], config: DataConfig, inputs: Sequence[str]) -> list[ClipRecord]:
+    """Clips outside of any split, with the cues and descriptions that there are of them.
+
+    Args:
+        paths: video files or folders of frames.
+        config: where cues and descriptions are.
+        inputs: what the model sees.
+    """
+    records = [ClipRecord(Path(path), label=0) for path in paths]
+    return with_cues(records, completed(config)) if set(inputs) - {"frames"} else records
 
 
 def with_cues(records: list[ClipRecord], config: DataConfig) -> list[ClipRecord]:

@@ -30,6 +30,7 @@ from peclip_fast.demo.animate import (
     true_cues,
     two_expressions,
 )
+from peclip_fast.demo.dataset import CUES, DESCRIPTIONS
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
@@ -37,7 +38,7 @@ from peclip_fast.errors import InputError
 Variant = Literal["expressions", "order"]
 
 VERSION = 3  # raise it when the clips change: a folder of another version is drawn anew
-MARKER, CUES, DESCRIPTIONS = "demo.json", "cues", "descriptions.jsonl"
+MARKER = "demo.json"
 SIZE = 96  # height and width of a frame, in pixels
 RATE = 12  # frames per second
 # Numbers of identities. The small CLIP was trained on those from 10,000 on.

@@ -1,83 +1,106 @@
-"""Checkpoints: what a run needs to go on, whole on the disk or not there.
+"""What a run goes on from, and the weights of its best epoch: whole on the disk or not there.
 
-A checkpoint is written after the optimizer's step, every so many steps and at the end of each
-epoch. It holds the trained tensors, the optimizer and the schedule, the history and where the run
-stands. All randomness is a function of the seed and that place, so no generator is kept.
+A checkpoint holds the trained tensors, the optimizer and the scale of fp16's gradients, the history
+and where the run stands, which is always after an optimizer step. All randomness is a function of
+the seed and that place, so no generator is kept.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import pickle
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint aside and renames it; reads tensors and plain values only."""
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands.
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """One file; an OSError names it and leaves the former one."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_bytes(Path(path), buffer.getbuffer())
+    Args:
+        epoch: from 0.
+        batch: batches of the epoch that are done.
+        step: optimizer steps of the run.
+        losses: for each process (sum of the losses of this epoch's clips, number of clips).
+    """
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """The checkpoint on the CPU, or InputError that names the file."""
-        return read_checkpoint(Path(path))
+    epoch: int
+    batch: int
+    step: int
+    losses: list[tuple[float, int]]
+
+    def losses_of(self, rank: int, processes: int) -> tuple[float, int]:
+        """A process's own; the first one takes all where there are other processes now."""
+        if len(self.losses) == processes:
+            return self.losses[rank]
+        losses, clips = zip(*self.losses, strict=True)
+        return (sum(losses), sum(clips)) if rank == 0 else (0.0, 0)
+
+
+CONTENT = {"model", "optimizer", "scaler", "place", "history", "skipped"}
+
+
+def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """One file with CONTENT, written aside and renamed; an OSError leaves the former one."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint | {"place": asdict(checkpoint["place"])}, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint on the CPU, or InputError that names the file."""
+    """The checkpoint on the CPU, of tensors and plain values; InputError that names the file."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"{path}: not a checkpoint of this program") from error
-    return dict(checkpoint)
+    if not isinstance(checkpoint, dict) or checkpoint.keys() != CONTENT:
+        raise InputError(f"{path}: not a checkpoint of this program")
+    return checkpoint | {"place": Place(**checkpoint["place"])}
 
 
-def position(trainer: Trainer) -> tuple[int, int]:
-    """Where training stands: the epoch from 0, and the batches of it that are done."""
-    return trainer.current_epoch, trainer.fit_loop.batch_idx + 1
-
-
-class LastCheckpoint(Callback):
-    """Saves the run's checkpoint; the last callback, so that it sees what the others did.
+@dataclass(frozen=True)
+class Best:
+    """What the file of the best weights says of them.
 
     Args:
-        path: of the one file, replaced every time.
-        every: optimizer steps from one to the next within an epoch.
+        epoch: from 1.
+        war: on the test split.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
-        self.path = path
-        self.every = every
-        self.saved_step = 0
+    epoch: int
+    war: float
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save after the optimizer's step, but not after an epoch's last batch: it ends soon."""
-        last = batch_idx + 1 == trainer.num_training_batches
-        if not last and trainer.global_step >= self.saved_step + self.every:
-            self.save(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save the finished epoch."""
-        self.save(trainer)
+def read_best(path: Path) -> Best | None:
+    """What is there; nothing else says it, so a resumed run can't believe anything else."""
+    if not path.exists():
+        return None
+    with safe_open(path, "pt") as file:
+        return Best(**json.loads(file.metadata()["best"]))
 
-    def save(self, trainer: Trainer) -> None:
-        """Save now."""
-        self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.path)
+
+def keep_best(path: Path, model: AdaptedCLIP, this: Best) -> None:
+    """Write the model's trained tensors if they did better than those in the file."""
+    former = read_best(path)
+    if former is None or this.war > former.war:
+        tensors = {name: t.cpu().contiguous() for name, t in model.trained_state().items()}
+        write_bytes(path, save(tensors, {"best": json.dumps(asdict(this))}))
+
+
+def load_best(path: Path, model: AdaptedCLIP) -> Best:
+    """Put the best weights into the model."""
+    best = read_best(path)
+    if best is None:
+        raise RuntimeError(f"{path}: not there after a run that tested its epochs")
+    model.load_trained_state(load_file(path), str(path))
+    return best

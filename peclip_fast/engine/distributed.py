@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
+from peclip_fast.stopping import Stopped, release
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Gloo for what is on the CPU, as numbers of clips: no GPU is waited for.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:
@@ -90,9 +92,33 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
-def sum_over_processes(value: Tensor) -> Tensor:
-    """The sum of every process's tensor; without a gradient."""
-    if dist.is_initialized():
-        value = value.clone()
-        dist.all_reduce(value)
-    return value
+def agreed(loader: Any) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Batches of a loader, each with the number of clips that all processes have in theirs.
+
+    Once one process is asked to stop, all of them do so, as each would wait for the others. Within
+    ``hold()`` a signal is heard while a batch is waited for.
+
+    Args:
+        loader: gives each process as many batches.
+
+    Raises:
+        Stopped: at a batch that no process has got.
+    """
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        batch: Mapping[str, Any] = {"label": ()}
+        number = 0
+        try:
+            with release():
+                batch = next(batches)
+        except Stopped as stopped:
+            number = stopped.number
+        counts = torch.tensor(
+            [len(batch["label"]), number == signal.SIGINT, number == signal.SIGTERM]
+        )
+        if dist.is_initialized():
+            dist.all_reduce(counts)
+        clips, interrupted, terminated = counts.tolist()
+        if interrupted or terminated:
+            raise Stopped(signal.SIGTERM if terminated else signal.SIGINT)
+        yield batch, clips

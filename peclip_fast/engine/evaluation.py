@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from peclip_fast.engine.distributed import World, gather
 from peclip_fast.engine.metrics import Scores, score
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.stopping import Stopped, hold, release, watch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -72,6 +74,7 @@ def predict(
 
     Raises:
         InputError: a clip can't be read, or none can be where bad ones are skipped.
+        Stopped: in all processes, once one was asked to stop before its clips were done.
     """
     loader = make_loader(
         as_tested(model, records, config),
@@ -81,7 +84,16 @@ def predict(
         device=device,
     )
     model.to(device).eval()
-    parts = gather(_run(model, loader, DTYPES[config.train.precision], device))
+    with watch(), hold(), contextlib.closing(loader):
+        try:
+            with release():
+                mine: Any = _run(model, loader, DTYPES[config.train.precision], device)
+        except Stopped as stopped:
+            mine = stopped.number
+        parts = gather(mine)
+    for part in parts:
+        if isinstance(part, int):
+            raise Stopped(part)
     index, labels, probabilities = (torch.cat([part[i] for part in parts]) for i in range(3))
     if len(index) == 0:
         reason = next(part[3][0].reason for part in parts if part[3])

@@ -47,7 +47,7 @@ class GraphedModel:
 
 
 class _Graphed(nn.Module):
-    """The model with its trained tensors alone, all that the graphs give gradients of.
+    """The model with its trained tensors only, all that the graphs give gradients of.
 
     A module of its own because capturing puts the graphs in the place of its forward().
     """

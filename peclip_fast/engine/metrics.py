@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 
 @dataclass(frozen=True)
@@ -68,5 +68,6 @@ def score(labels: Tensor, predictions: Tensor, classes: Sequence[str]) -> Scores
     """Scores of predicted classes (N,) against labels (N,), N at least 1."""
     if len(labels) == 0:
         raise ValueError("no clips to score")
-    matrix = multiclass_confusion_matrix(predictions, labels, num_classes=len(classes))
-    return Scores(tuple(classes), tuple(tuple(row) for row in matrix.tolist()))
+    number = len(classes)
+    pairs = torch.bincount(labels * number + predictions, minlength=number**2)
+    return Scores(tuple(classes), tuple(map(tuple, pairs.view(number, number).tolist())))

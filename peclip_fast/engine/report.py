@@ -16,7 +16,7 @@ import torch
 
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.engine.best import read_best
+from peclip_fast.engine.checkpoint import read_best
 from peclip_fast.engine.evaluation import Predictions
 from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.run_folder import RunFolder
@@ -25,7 +25,7 @@ from peclip_fast.files import write_bytes, write_text
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.plots.confusion import confusion_png
 
-PACKAGES = ("torch", "open_clip_torch", "lightning", "torchmetrics", "numpy", "av")
+PACKAGES = ("torch", "open_clip_torch", "lightning-fabric", "numpy", "av")
 
 
 @dataclass(frozen=True)

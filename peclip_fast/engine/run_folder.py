@@ -87,5 +87,5 @@ class RunFolder:
         if not self.model.is_dir():
             raise InputError(
                 f"{self.path}: its training has not ended; go on with it by "
-                f"python -m peclip_fast.train --output {self.path} --resume"
+                f"peclip-fast train --output {self.path} --resume"
             )

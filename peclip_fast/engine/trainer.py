@@ -1,43 +1,43 @@
-"""Training a model on clips, from the start or from a checkpoint."""
+"""Training a model on clips, from the start or from a checkpoint: the loop, from top to bottom."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import sys
-import warnings
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from torch import Tensor
 
 from peclip_fast.config.run import RunConfig
+from peclip_fast.config.train import TrainConfig
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.data.loading.loader import make_loader
-from peclip_fast.data.records import DatasetSplits
-from peclip_fast.engine.batches import EpochBatches
-from peclip_fast.engine.best import load_best, read_best
-from peclip_fast.engine.checkpoint import LastCheckpoint, WholeFiles, position
-from peclip_fast.engine.distributed import World
+from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.engine.checkpoint import (
+    Best,
+    Place,
+    keep_best,
+    load_best,
+    read_checkpoint,
+    write_checkpoint,
+)
+from peclip_fast.engine.distributed import World, agreed, gather
 from peclip_fast.engine.evaluation import predict
-from peclip_fast.engine.metrics import Scores
-from peclip_fast.engine.module import ClipClassifier
-from peclip_fast.engine.recorder import Bar, Recorder
+from peclip_fast.engine.objective import Objective
+from peclip_fast.engine.optimizer import make_optimizer, set_rates, warmup_cosine
+from peclip_fast.engine.recorder import Recorder
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.stopping import Stopped, hold, watch
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-# Advice of the libraries to their users, of no use to ours.
-NOISE = (
-    "module\\(s\\) in eval mode",
-    "dataloader is not resumable",
-    "isinstance\\(treespec",
-    "`broadcast_buffers` is deprecated",  # its successor is not in torch 2.11
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,177 @@ def train(
     Raises:
         InputError: a clip, the checkpoint or the configuration can't be used.
         OSError: a file can't be written; the last checkpoint stays.
+        Stopped: by SIGINT or SIGTERM, with a checkpoint of where the run stands; in all processes.
     """
+    with watch(), hold():
+        training = Training(model, splits, config, run, device, world)
+        training.run_epochs()
+    epoch = config.train.epochs
+    if config.train.select == "best":
+        epoch = load_best(run.best, model).epoch
+    return Trained(epoch, training.recorder.history, sorted(training.recorder.skipped))
+
+
+class Training:
+    """A run under way. Args as ``train``.
+
+    Attributes:
+        epoch: from 0.
+        batch: batches of the epoch that are done.
+        step: optimizer steps of the run.
+        sums: (2,) float64, the sum of the losses of this epoch's clips here, and their number.
+        place: where the run stood after its last optimizer step, with ``sums`` of then.
+    """
+
+    def __init__(
+        self,
+        model: AdaptedCLIP,
+        splits: DatasetSplits,
+        config: RunConfig,
+        run: RunFolder,
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self.model, self.splits, self.config, self.run = model.to(device), splits, config, run
+        self.device, self.world, self.options = device, world, config.train
+        self.loader = training_clips(model, splits.train, config, device, world)
+        self.batches = self.loader.batch_sampler.batches_per_epoch
+        self.fabric = make_fabric(self.options, device, world)
+        self.objective = self.fabric.setup_module(Objective(model, config, world.rank))
+        optimizer = make_optimizer(model, config)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        groups = [group["name"] for group in optimizer.param_groups]
+        self.recorder = Recorder(run, world, self.options.epochs, self.batches, groups)
+        self.epoch = self.batch = self.step = self.saved_step = 0
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        if run.last.exists():
+            self.load()
+        self.stand()
+
+    def run_epochs(self) -> None:
+        """Every epoch that is left: train, test, save."""
+        with contextlib.closing(self.loader), self.recorder.opened(self.step):
+            try:
+                while self.epoch < self.options.epochs:
+                    self.train_epoch()
+                    self.test_epoch()
+                    self.save()
+            except Stopped:
+                self.save()
+                raise
+
+    def train_epoch(self) -> None:
+        """The batches of the epoch that are left."""
+        options, recorder = self.options, self.recorder
+        self.model.train()
+        self.loader.set_epoch(self.epoch, self.batch)
+        recorder.start_epoch(self.epoch, self.batch)
+        for batch, clips in agreed(self.loader):
+            recorder.batch_came(batch)
+            self.batch += 1
+            stepping = self.batch % options.accumulate == 0 or self.batch == self.batches
+            tensors = {
+                name: value.to(self.device, non_blocking=True)
+                for name, value in batch.items()
+                if isinstance(value, Tensor)
+            }
+            # Until the step, gradients add up in each process; only then they cross over.
+            with self.fabric.no_backward_sync(self.objective, enabled=not stepping):
+                summed = self.objective(tensors, self.epoch * self.batches + self.batch - 1)
+                # The mean over the clips of all processes, whose gradients are averaged: a process
+                # with fewer clips counts for less.
+                loss = summed * self.world.size / max(clips, 1)
+                self.fabric.backward(loss / options.accumulate)
+            self.sums[0] += summed.detach()
+            self.sums[1] += len(batch["label"])
+            if stepping:
+                self.step_optimizer()
+            recorder.batch_done(batch, loss.detach(), self.step)
+            due = self.step >= self.saved_step + options.checkpoint_every
+            if due and self.batch < self.batches:  # the last batch is saved with the epoch's test
+                self.save()
+
+    def step_optimizer(self) -> None:
+        """One step by the gradients that have added up."""
+        options, steps = self.options, math.ceil(self.batches / self.options.accumulate)
+        warmup, total = steps * options.warmup_epochs, steps * options.epochs
+        factor = warmup_cosine(self.step, warmup, total)
+        set_rates(self.optimizer, self.config.learning_rates, factor)
+        if options.clip_norm is not None:
+            self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=options.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.stand()
+
+    def test_epoch(self) -> None:
+        """Test if it is time to, add the epoch's row to the history, and turn to the next one."""
+        epoch, options = self.epoch + 1, self.options
+        row = {"epoch": epoch, "step": self.step, "loss": self.mean_loss()}
+        row |= {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        if options.test_every and epoch % options.test_every == 0:
+            found = predict(self.model, self.splits.test, self.config, self.device, self.world)
+            scores = found.scores(self.splits.classes)
+            row |= {"test_uar": scores.uar, "test_war": scores.war}
+            if options.select == "best" and self.world.first:
+                keep_best(self.run.best, self.model, Best(epoch, scores.war))
+        self.recorder.end_epoch(row)
+        self.epoch, self.batch = epoch, 0
+        self.sums.zero_()
+        self.stand()
+
+    def mean_loss(self) -> float:
+        """Over this epoch's clips of all processes."""
+        losses, clips = torch.stack(gather(self.sums.cpu())).sum(0).tolist()
+        return losses / clips if clips else math.nan
+
+    # Where the run stands -----------------------------------------------------------------------
+
+    def stand(self) -> None:
+        """Remember this place: with the weights of now a run can go on from here."""
+        self.place = self.epoch, self.batch, self.step, self.sums.clone()
+
+    def save(self) -> None:
+        """Write a checkpoint of the last optimizer step; what has added up since is done again."""
+        epoch, batch, step, sums = self.place
+        losses = [(loss, int(clips)) for loss, clips in map(Tensor.tolist, gather(sums.cpu()))]
+        skipped = self.recorder.all_skipped()
+        self.recorder.flush()
+        self.saved_step = step
+        if self.world.first:
+            checkpoint = {
+                "model": self.model.trained_state(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "place": Place(epoch, batch, step, losses),
+                "history": self.recorder.history,
+                "skipped": skipped,
+            }
+            write_checkpoint(self.run.last, checkpoint)
+
+    def load(self) -> None:
+        """Go on from the run's checkpoint."""
+        checkpoint = read_checkpoint(self.run.last)
+        self.model.load_trained_state(checkpoint["model"], str(self.run.last))
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
+        place: Place = checkpoint["place"]
+        self.epoch, self.batch, self.step = place.epoch, place.batch, place.step
+        self.saved_step = place.step
+        losses = place.losses_of(self.world.rank, self.world.size)
+        self.sums.copy_(torch.tensor(losses, dtype=torch.float64))
+        self.recorder.history = checkpoint["history"]
+        self.recorder.skipped = dict.fromkeys(checkpoint["skipped"])
+
+
+def training_clips(
+    model: AdaptedCLIP,
+    records: list[ClipRecord],
+    config: RunConfig,
+    device: torch.device,
+    world: World,
+) -> Any:
+    """The loader of this process's part of each training batch."""
     options = config.train
     inputs, share = model.inputs, world.share(options.batch_size)
     if options.target == "descriptions":
@@ -80,82 +250,30 @@ def train(
                 f"train.batch_size={options.batch_size}: expected at least 2 clips for each of the "
                 f"{world.size} processes, as descriptions are told apart within its batch"
             )
-    loader = make_loader(
-        ClipDataset(
-            splits.train,
-            config.data,
-            model.image_size,
-            train=True,
-            seed=options.seed,
-            inputs=inputs,
-            tokenize=model.tokenize,
-        ),
-        share,
-        rank=world.rank,
-        world_size=world.size,
-        device=device,
+    clips = ClipDataset(
+        records,
+        config.data,
+        model.image_size,
+        train=True,
+        seed=options.seed,
+        inputs=inputs,
+        tokenize=model.tokenize,
     )
-    batches = loader.batch_sampler.batches_per_epoch
+    return make_loader(clips, share, rank=world.rank, world_size=world.size, device=device)
 
-    def epoch_from(epoch: int, start_batch: int) -> Any:
-        loader.set_epoch(epoch, start_batch)
-        return loader
 
-    def test() -> Scores:
-        return predict(model, splits.test, config, device, world).scores(splits.classes)
-
-    recorder = Recorder(
-        run, test, world, options.epochs, options.test_every, options.select == "best"
-    )
-    callbacks: list[Callback] = [recorder, LastCheckpoint(run.last, options.checkpoint_every)]
-    bar = sys.stdout.isatty()
-    if bar:
-        callbacks.append(Bar(refresh_rate=1 if device.type == "cpu" else 10))
-    environment = LightningEnvironment() if world.size == 1 else TorchElasticEnvironment()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = Trainer(
+def make_fabric(options: TrainConfig, device: torch.device, world: World) -> Fabric:
+    """Precision, device and processes; the processes are connected already."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    single = world.size == 1
+    strategy: Strategy = SingleDeviceStrategy(device) if single else DDPStrategy()
+    fabric = Fabric(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=world.local_size,
         num_nodes=world.size // world.local_size,
-        strategy=_strategy(device, world),
+        strategy=strategy,
         precision=PRECISIONS[options.precision],
-        max_epochs=options.epochs,
-        accumulate_grad_batches=options.accumulate,
-        gradient_clip_val=options.clip_norm,
-        callbacks=callbacks,
-        plugins=[WholeFiles(), environment],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=run.path,
+        plugins=[LightningEnvironment() if single else TorchElasticEnvironment()],
     )
-    try:
-        with warnings.catch_warnings():
-            for text in NOISE:
-                warnings.filterwarnings("ignore", f".*{text}")
-            trainer.fit(
-                ClipClassifier(model, config, batches),
-                EpochBatches(epoch_from, lambda: position(trainer), batches),
-                ckpt_path=run.last if run.last.exists() else None,
-            )
-    finally:
-        loader.close()  # the trainer holds it, and its workers, until the garbage collector comes
-    epoch = options.epochs
-    if options.select == "best":
-        best = read_best(run.best)
-        if best is None:
-            raise RuntimeError(f"{run.best}: not there after a run that tested its epochs")
-        load_best(run.best, model)
-        epoch = best.epoch
-    return Trained(epoch, recorder.history, list(recorder.skipped))
-
-
-def _strategy(device: torch.device, world: World) -> Strategy:
-    if world.size == 1:
-        return SingleDeviceStrategy(device)
-    # Frozen buffers never differ, and a process may have a batch more to test than another.
-    return DDPStrategy(
-        process_group_backend="nccl" if device.type == "cuda" else "gloo", broadcast_buffers=False
-    )
+    fabric.launch()
+    return fabric

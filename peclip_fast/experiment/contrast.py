@@ -21,15 +21,7 @@ class Contrast:
     among: Callable[[ModelConfig], bool]
 
 
-def _walks(model: ModelConfig) -> bool:
-    if model.method == "finecliper":
-        return model.finecliper.frames and model.finecliper.temporal_layers > 0
-    return model.temporal and model.recurrence != "none"
-
-
-def _has_cues(model: ModelConfig) -> bool:
-    return model.finecliper.parsing or model.finecliper.landmarks
-
-
-TIME = Contrast("a recurrence over the frames", _walks)
-CUES = Contrast("face parsing or landmarks", _has_cues)
+TIME = Contrast("a recurrence over the frames", lambda model: model.models_time)
+CUES = Contrast(
+    "face parsing or landmarks", lambda model: bool({"parsing", "landmarks"} & set(model.inputs))
+)

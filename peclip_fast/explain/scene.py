@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peclip_fast.explain.explanation import Explanation
+from peclip_fast.config.run import RunConfig
+from peclip_fast.data.decoding.clip_source import open_record
+from peclip_fast.data.records import ClipRecord
+from peclip_fast.data.transforms.sampling import sample_indices
+from peclip_fast.engine.evaluation import as_tested
+from peclip_fast.explain.explanation import Explanation, explain_clip
 from peclip_fast.explain.overlay import overlay, pictures
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,34 @@ class Scene:
             *(Row("attention rollout", v.name, overlay(shown, v.rollout)) for v in views),
             *(Row("gradient rollout", v.name, overlay(shown, v.gradient)) for v in views),
         ]
+
+
+def explained(model: AdaptedCLIP, record: ClipRecord, config: RunConfig, name: str) -> Scene:
+    """A clip and what the model makes of it.
+
+    Args:
+        model: in eval mode, on the device where it computes.
+        record: the clip, with all that the model sees of it.
+        config: of the run.
+        name: the clip's, to be shown.
+    """
+    clips = as_tested(model, [record], config)
+    batch = clips.collate([clips.load(0)])  # by PyAV, whatever decoder the run has
+    frames, device = batch["frames"][0], model.class_tokens.device
+    others = {name: batch[name][0].to(device) for name in model.inputs if name != "frames"}
+    explanation = explain_clip(model, frames.to(device), **others)
+    source = open_record(record)
+    length = source.num_frames
+    source.close()
+    note = config.title
+    if explanation.shares:
+        told = (
+            f"{name} {100 * share:.0f}\N{NO-BREAK SPACE}%"
+            for name, share in explanation.shares.items()
+        )
+        note += f". Shares of the branches: {', '.join(told)}"
+    numbers = sample_indices(length, config.data.frames)
+    return Scene(name, numbers, length, frames, model.classes, explanation, note)
 
 
 def shortened(name: str, most: int = 60) -> str:

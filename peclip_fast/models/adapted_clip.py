@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,14 +48,12 @@ class AdaptedCLIP(nn.Module):
         tokenizer: of the texts; the backbone's own unless given.
 
     Attributes:
-        title: the method's name.
-        inputs: the entries of a batch that forward() takes.
+        config_class: the method's options; ``config`` is one of these.
         tokenize: texts to what the text encoder reads.
         class_tokens: of the class texts, as the method orders them.
     """
 
-    title: str
-    inputs: tuple[str, ...] = ("frames",)
+    config_class: ClassVar[type[ModelConfig]]
     encode_clips: Callable[..., Tensor]  # the entries that `inputs` names -> (B, E), of length 1
     class_tokens: Tensor
     pixel_mean: Tensor
@@ -86,6 +84,16 @@ class AdaptedCLIP(nn.Module):
         self._kept_texts: tuple[object, Tensor] | None = None
         self._recomputed = 0
         self.make_parts()
+
+    @property
+    def title(self) -> str:
+        """The method's name for people."""
+        return self.config.title
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The entries of a batch that forward() takes."""
+        return self.config.inputs
 
     def make_parts(self) -> None:
         """Make the trained parts, and class_tokens; called once, when the towers are there."""

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from peclip_fast.config.model import FineCLIPERConfig, ModelConfig
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
-from peclip_fast.errors import InputError
+from peclip_fast.errors import InputError, hint
 from peclip_fast.models.adapted_clip import CONFIG_FILE, WEIGHTS_FILE, AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.methods.finecliper import FineCLIPER
-from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.storage import read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
-
-METHODS: dict[str, type[AdaptedCLIP]] = {"pe_clip": PECLIP, "finecliper": FineCLIPER}
+from peclip_fast.registry import CONFIGS, METHODS
 
 
 def create_model(
@@ -30,40 +25,38 @@ def create_model(
     pretrained: str | None = None,
     classes: Sequence[str] = tuple(PUBLISHED_ACTION_UNITS),
     tokenizer: TextTokenizer | None = None,
-    **config: Any,
+    **options: Any,
 ) -> AdaptedCLIP:
     """A model on a frozen backbone, in training mode.
 
     Args:
-        method: "pe_clip" or "finecliper".
+        method: "pe_clip", "finecliper", or one that a plugin registers.
         backbone: open_clip's name of a model with a ViT, "demo", or a folder with
             open_clip_config.json.
         pretrained: open_clip's tag or a file; None gives random weights of a fixed seed.
         classes: names, in the order of the logits; the seven of the paper unless given.
         tokenizer: of the class texts; the backbone's own unless given, which for some (SigLIP)
             is downloaded at the first use.
-        **config: further fields of ModelConfig.
+        **options: the method's own, the fields of its ModelConfig.
 
     Raises:
-        InputError: an unknown method, backbone, weight source or field, or values that don't fit.
+        InputError: an unknown method, backbone, weight source or option, or values that don't fit.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    known = [field.name for field in fields(ModelConfig)]
-    for name in config:
+    config_class = CONFIGS[method]
+    known = [field.name for field in fields(config_class)]
+    for name in options:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
-            raise InputError(f"unknown field {name!r}: {hint}")
-    if isinstance(config.get("finecliper"), dict):  # as asdict() and JSON have it
-        config["finecliper"] = FineCLIPERConfig(**config["finecliper"])
-    settings = ModelConfig(method, backbone, pretrained, **config)  # type: ignore[arg-type]
+            raise InputError(
+                f"{name}: not an option of {method}; expected one of {', '.join(known)}"
+                f"{hint(name, known)}"
+            )
+    config = config_class(method=method, backbone=backbone, pretrained=pretrained, **options)
     if isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
         raise InputError(f"classes: expected a list of different names, got {classes!r}")
     # First what may be missing on this machine, then what takes long.
     tokenizer = text_tokenizer(backbone) if tokenizer is None else tokenizer
     frozen = load_backbone(backbone, pretrained)
-    return METHODS[method](settings, classes, frozen, tokenizer=tokenizer)
+    return METHODS[method](config, classes, frozen, tokenizer=tokenizer)
 
 
 def from_pretrained(

@@ -12,7 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from peclip_fast.config.model import ModelConfig
+from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError
 from peclip_fast.models.backbone import fingerprint
@@ -55,7 +55,7 @@ def load_reference_checkpoint(path: str | Path, class_texts: Sequence[str] | Non
     settings = _infer_settings(state, str(path))
     tokens = _class_tokens(state, class_texts, str(path))
     texts = [_text_of(row) for row in tokens] if class_texts is None else list(class_texts)
-    config = ModelConfig(backbone="reference checkpoint", texts=texts, **settings)
+    config = PECLIPConfig(backbone="reference checkpoint", texts=texts, **settings)
     model_cfg = _infer_backbone(state)
     names = {text: name for name, text in PUBLISHED_ACTION_UNITS.items()}
     classes = [names.get(text, text.rstrip(".")) for text in texts]
@@ -122,7 +122,7 @@ def published_name(name: str) -> str:
 
 
 def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
-    """The fields of ModelConfig that the tensors tell."""
+    """The fields of PECLIPConfig that the tensors tell."""
     needed = ("clip_model.visual.conv1.weight", "clip_model.visual.class_embedding",
               "clip_model.visual.positional_embedding", "clip_model.positional_embedding",
               "clip_model.text_projection", PREFIX, SUFFIX, "prompt_learner.ctx")  # fmt: skip
@@ -151,7 +151,7 @@ def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     deep = sum(n.startswith("prompt_learner.compound_prompts_text.") for n in state)
     return {
         **{name: tensor is not None for name, tensor in downs.items()},
-        "reduction": reductions.pop() if reductions else ModelConfig.reduction,
+        "reduction": reductions.pop() if reductions else PECLIPConfig.reduction,
         "recurrence": recurrence,
         "scaling": "none" if first("vision", "pre_mlp", "scale.weight") is None else "after_up",
         "context_tokens": state["prompt_learner.ctx"].shape[0],

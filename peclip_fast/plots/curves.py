@@ -13,18 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from peclip_fast.errors import InputError
-from peclip_fast.plots.palette import BLUE, RED
+from peclip_fast.plots.palette import BLUE, RED, look
 
 Row = Mapping[str, float | None]
+Line = tuple[str, str, float]  # a column of metrics.csv, its name and factor
 
-# Each panel with its title and what is in it: the column of metrics.csv, its name and factor.
-_PANELS: dict[str, tuple[tuple[str, str, float], ...]] = {
-    "mean training loss (nats)": (("loss", "loss", 1),),
-    "test split (%)": (("test_uar", "UAR", 100), ("test_war", "WAR", 100)),
-    "learning rate, at the epoch's end": (
-        ("lr_adapters", "adapters", 1),
-        ("lr_prompts", "prompts", 1),
-    ),
+_RATE = "lr_"  # in front of a group's name: its learning rate
+# Each panel with its title and what is in it, but for the learning rates.
+_PANELS: dict[str, list[Line]] = {
+    "mean training loss (nats)": [("loss", "loss", 1)],
+    "test split (%)": [("test_uar", "UAR", 100), ("test_war", "WAR", 100)],
 }
 # Of the first and second line of a panel: where they meet, both are seen.
 _LOOKS: tuple[dict[str, Any], ...] = (
@@ -54,18 +52,20 @@ def read_history(path: Path) -> list[Row]:
 
 def curves_png(history: Sequence[Row], title: str) -> bytes:
     """A PNG of the columns that have numbers, over the epochs."""
+    rates = [name for name in history[0] if name.startswith(_RATE)]
+    rate_lines: list[Line] = [(name, name.removeprefix(_RATE), 1) for name in rates]
     panels = {
         name: [line for line in lines if any(row.get(line[0]) is not None for row in history)]
-        for name, lines in _PANELS.items()
+        for name, lines in {**_PANELS, "learning rate, at the epoch's end": rate_lines}.items()
     }
     shown = {name: lines for name, lines in panels.items() if lines}
     figure = Figure((0.6 + 4.2 * len(shown), 3.6), dpi=120, layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False, sharex=True)
     for axes, (name, lines) in zip(grid[0], shown.items(), strict=True):
-        for (column, label, factor), look in zip(lines, _LOOKS, strict=False):
+        for number, (column, label, factor) in enumerate(lines):
             values = [(row["epoch"], row.get(column)) for row in history]
             points = [(e, factor * value) for e, value in values if e and value is not None]
-            axes.plot(*zip(*points, strict=True), label=label, **look)
+            axes.plot(*zip(*points, strict=True), label=label, **_look(number))
         axes.set(title=name, xlabel="epoch")
         axes.title.set_fontsize(10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -78,3 +78,11 @@ def curves_png(history: Sequence[Row], title: str) -> bytes:
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Of a line in a panel; with more than two lines, colours and markers tell them apart."""
+    if number < len(_LOOKS):
+        return _LOOKS[number]
+    other = look(number + len(_LOOKS))  # the palette's first ones are like those two
+    return {"color": other.colour, "marker": other.marker, "ms": 3, "lw": 1.2, "ls": ":"}

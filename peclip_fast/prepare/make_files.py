@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from peclip_fast.config.data import DataConfig
+from peclip_fast.data.loading.loader import default_workers
 from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
@@ -54,3 +56,9 @@ def make_files(
     finally:
         clear_partial(jobs)
     return {target: done[target] for target in jobs}
+
+
+def processes_of(config: DataConfig) -> int:
+    """How many processes look at clips: always others than this one, as they may crash."""
+    workers = default_workers() if config.num_workers is None else config.num_workers
+    return max(1, workers)

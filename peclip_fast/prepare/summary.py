@@ -16,7 +16,7 @@ from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
 
 _MOST_KINDS = 8  # resolutions or codecs that are named one by one
-_BAD = "python -m peclip_fast.data check lists them"
+_BAD = "peclip-fast data check lists them"
 _SPREAD = "least / median / most"
 
 

@@ -43,7 +43,7 @@ def test_the_model_of_a_run_is_that_of_its_checkpoint(run):
     with torch.no_grad():
         expected = model(frames)
         assert not torch.equal(other(frames), expected)
-        other.load_trained_state(read_checkpoint(RunFolder(run).last)["state_dict"])
+        other.load_trained_state(read_checkpoint(RunFolder(run).last)["model"])
         assert torch.equal(other(frames), expected)
 
 

@@ -86,7 +86,7 @@ def test_what_is_no_run(run, tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "its training has not ended" in capsys.readouterr().err
     assert main([]) == 2
-    assert "run" in capsys.readouterr().err
+    assert "RUN" in capsys.readouterr().err
     assert main([str(run), "--data.rot", "x"]) == 2
     assert capsys.readouterr().err == (
         "error: unknown option --data.rot; did you mean --data.root?\n"

@@ -18,8 +18,8 @@ from peclip_fast.commands.train import main as train
 from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.data.cues.store import Cues, IndexRow, cue_file, write_cues, write_index
 
-METHOD = ["--model.method", "finecliper", "--model.finecliper.video_hidden", "8"]
-METHOD += ["--model.finecliper.text_hidden", "8", "--train.optimizer", "sgd"]
+METHOD = ["--model.method", "finecliper", "--model.video_hidden", "8"]
+METHOD += ["--model.text_hidden", "8", "--train.optimizer", "sgd"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_the_same_run_folder(run, capsys):
     report = json.loads((run / "report.json").read_text())
     description = json.loads((run / "model" / "config.json").read_text())
     assert description["config"]["method"] == "finecliper"
-    assert description["config"]["finecliper"]["video_hidden"] == 8
+    assert description["config"]["video_hidden"] == 8
     assert report["parameters"]["trained"] > 0
     assert evaluate([str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["war"] == report["war"]
@@ -59,7 +59,7 @@ UNMIXED = ["--data.mix.mixup", "0", "--data.mix.fmix", "0"]
 
 
 def switched_on(*branches):
-    return [f"--model.finecliper.{branch}=true" for branch in branches]
+    return [f"--model.{branch}=true" for branch in branches]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_predict_takes_cues_and_words_of_known_clips(whole_run, tiny_clips, tmp_
 def test_descriptions_train_without_any_image(extras, tiny_backbone, tiny_clips, tmp_path, capsys):
     config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips)
     options = [*METHOD, *switched_on("descriptions"), *UNMIXED, *extras]
-    options += ["--model.finecliper.frames=false", "--output", str(tmp_path / "run")]
+    options += ["--model.frames=false", "--output", str(tmp_path / "run")]
     assert train(["--config", str(config), *options]) == 0
     tensors = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert {name.split(".")[0] for name in tensors} == {"positive", "negative", "descriptions"}

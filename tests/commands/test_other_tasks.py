@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from peclip_fast import from_pretrained
 from peclip_fast.commands.predict import main as predict
 from peclip_fast.commands.train import main as train
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 
 STEPS = {"move_left": (-1, 0), "MoveRight": (1, 0), "nach oben": (0, -1), "вниз": (0, 1)}
@@ -66,7 +66,7 @@ def test_trained_stopped_resumed_and_predicted(options, clips, tmp_path, capsys,
     assert train([*options, "--output", str(whole.path)]) == 0
     assert "12 training and 8 test clips of 4 classes" in capsys.readouterr().out
 
-    step, batches = ClipClassifier.training_step, []
+    step, batches = Objective.forward, []
 
     def stopping(self, *args):
         batches.append(args)
@@ -75,7 +75,7 @@ def test_trained_stopped_resumed_and_predicted(options, clips, tmp_path, capsys,
         return step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ClipClassifier, "training_step", stopping)
+        patch.setattr(Objective, "forward", stopping)
         with pytest.raises(KeyError):
             train([*options, "--output", str(run.path)])
     lines = (tmp_path / "squares.txt").read_text(encoding="utf-8")

@@ -20,9 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from peclip_fast import from_pretrained
 from peclip_fast.commands.train import main
-from peclip_fast.engine.best import read_best
-from peclip_fast.engine.checkpoint import read_checkpoint
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine.checkpoint import read_best, read_checkpoint
+from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 
 
@@ -85,7 +84,7 @@ def test_a_run_leaves_all_its_files(config, tmp_path, capsys):
 
 
 def test_the_loss_falls_and_the_colours_are_learned(config, tmp_path):
-    options = {"epochs": 6, "lr_adapters": 5e-3, "test_every": 3}
+    options = {"epochs": 6, "lr": {"adapters": 5e-3}, "test_every": 3}
     argv = ["--config", config(**options), "--output", str(tmp_path / "run")]
     assert main([*argv, "--data.mix.mixup", "0", "--data.mix.fmix", "0"]) == 0
     rows = history(tmp_path / "run")
@@ -96,7 +95,7 @@ def test_the_loss_falls_and_the_colours_are_learned(config, tmp_path):
 
 def test_learning_rates_of_the_groups(config, tmp_path):
     argv = ["--config", config(epochs=2), "--output", str(tmp_path / "run")]
-    assert main([*argv, "--train.lr_prompts", "1e-3"]) == 0
+    assert main([*argv, "--train.lr.prompts", "1e-3"]) == 0
     first, last = history(tmp_path / "run")
     assert float(first["lr_adapters"]) == 2e-3  # at the end of the warm-up
     assert float(first["lr_prompts"]) == 1e-3
@@ -118,8 +117,8 @@ def test_a_checkpoint_holds_what_is_trained_and_no_more(finished):
     run, _ = finished
     trained = load_file(run.model / "model.safetensors")
     checkpoint = read_checkpoint(run.last)
-    assert checkpoint["state_dict"].keys() == trained.keys()
-    moments = checkpoint["optimizer_states"][0]["state"].values()
+    assert checkpoint["model"].keys() == trained.keys()
+    moments = checkpoint["optimizer"]["state"].values()
     assert sum(m["exp_avg"].numel() for m in moments) == sum(t.numel() for t in trained.values())
     size = sum(t.numel() * 4 for t in trained.values())
     assert run.last.stat().st_size < 3 * size + 1000 * len(trained) * 3
@@ -312,7 +311,7 @@ def test_the_bar_of_a_terminal(config, tmp_path, capsys, monkeypatch):
     """A run on a terminal shows the loss and the speed, and a resumed one where it stands."""
     argv = ["--config", config(checkpoint_every=1), "--output", str(tmp_path / "run")]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    step, batches = ClipClassifier.training_step, itertools.count()
+    step, batches = Objective.forward, itertools.count()
 
     def stopping(self, *args):
         if next(batches) == 8:
@@ -320,7 +319,7 @@ def test_the_bar_of_a_terminal(config, tmp_path, capsys, monkeypatch):
         return step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ClipClassifier, "training_step", stopping)
+        patch.setattr(Objective, "forward", stopping)
         with pytest.raises(KeyError):
             main(argv)
     out = capsys.readouterr().out

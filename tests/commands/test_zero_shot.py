@@ -14,11 +14,11 @@ from peclip_fast.commands.evaluate import main as evaluate
 from peclip_fast.commands.train import main as train
 from peclip_fast.config.layers import config_layers
 from peclip_fast.data.cues.descriptions import write_descriptions
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine.objective import Objective
 
-SMALL = ["--model.finecliper.video_hidden=16", "--model.finecliper.text_hidden=16"]
+SMALL = ["--model.video_hidden=16", "--model.text_hidden=16"]
 SMALL += ["--train.epochs=5", "--train.warmup_epochs=1", "--train.batch_size=5"]
-SMALL += ["--train.lr_adapters=3e-3"]
+SMALL += ["--train.lr.adapters=3e-3"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_loss_falls_and_the_own_classes_are_tested(run):
 
 
 def test_it_goes_on_where_it_was_stopped(run, options, tmp_path, monkeypatch):
-    step, steps = ClipClassifier.training_step, []
+    step, steps = Objective.forward, []
 
     class Stop(BaseException):
         """Stands for the kill."""
@@ -67,7 +67,7 @@ def test_it_goes_on_where_it_was_stopped(run, options, tmp_path, monkeypatch):
 
     argv = [*options, "--output", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr(ClipClassifier, "training_step", stopping)
+        patch.setattr(Objective, "forward", stopping)
         with pytest.raises(Stop):
             train(argv)
     assert train([*argv, "--resume"]) == 0
@@ -113,7 +113,9 @@ def test_what_it_needs(options, tmp_path, capsys):
 
 def test_the_packaged_recipe_is_the_video_s_but_for_the_target():
     zero_shot, video = (read_yaml_of(name) for name in ("finecliper/zero-shot", "finecliper/video"))
-    del zero_shot["train"]["target"], zero_shot["model"]["finecliper"]
+    del zero_shot["train"]["target"]
+    for option in ("negative_adapter", "negative_text"):
+        del zero_shot["model"][option]
     assert zero_shot == video
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import redirect_stdout
+from dataclasses import fields
 
 import pytest
 import yaml
 
+from peclip_fast.commands.options import CommandLine
 from peclip_fast.config.layers import RECIPES, config_layers, config_path, config_title, read_yaml
-from peclip_fast.config.parser import make_parser, read_arguments, resolve
+from peclip_fast.config.methods.finecliper import FineCLIPERConfig
+from peclip_fast.config.methods.pe_clip import PECLIPConfig
+from peclip_fast.config.parser import options_of, resolve
 from peclip_fast.config.run import RunConfig, differences
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
@@ -18,7 +20,8 @@ NAMES = {"dfew", "ferv39k", "mafw", "afew", "crema-d", "ravdess", "demo", "demo-
 
 
 def parse(*argv: str, layer: dict | None = None) -> RunConfig:
-    return resolve(make_parser("train", "", ""), argv, [("c.yaml", layer)] if layer else [])
+    given = CommandLine("train", "Train.", "[options]").read(argv)
+    return given.resolve([("c.yaml", layer)] if layer else [])
 
 
 @pytest.mark.parametrize(
@@ -36,11 +39,20 @@ def parse(*argv: str, layer: dict | None = None) -> RunConfig:
             "model.recurrence: Expected one of 'gru', 'lstm', 'rnn', 'none'. Got value: gruu",
         ),
         (["--train.epochs", "0"], "train.epochs=0: expected at least 1"),
-        (["--train.lr_prompts", "-1"], "train.lr_prompts=-1.0: expected more than 0"),
+        (["--train.lr.prompts", "-1"], "train.lr.prompts=-1.0: expected more than 0"),
+        (
+            ["--train.lr.prompt", "1"],
+            "unknown option --train.lr.prompt; did you mean --train.lr.prompts?",
+        ),
+        (
+            ["--model.method", "pe_clap"],
+            "model.method=pe_clap: expected one of pe_clip, finecliper; did you mean pe_clip?",
+        ),
+        (["--data.dataset", "dfw"], "data.dataset=dfw: expected one of dfew, ferv39k"),
         (["--train.warmup_epochs", "30"], "expected less than the 30 epochs"),
         (["--train.select", "best", "--train.test_every", "0"], "needs train.test_every"),
         (["extra"], "unrecognized arguments: extra"),
-        (["--data.fold"], "--data.fold: expected one argument"),
+        (["--data.fold"], "--data.fold: expected a value"),
     ],
 )
 def test_wrong_options(argv, message):
@@ -57,18 +69,18 @@ DESCRIBED += ["--data.descriptions=fine.jsonl", "--data.mix.mixup=0", "--data.mi
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--model.method=pe_clip"], "train.target=descriptions: takes the method finecliper"),
-        ([], r"expected model.finecliper.negative_adapter false, as nothing would train it"),
+        (["--model.method=pe_clip"], "train.target=descriptions: pe_clip is trained for classes"),
+        ([], r"expected model.negative_adapter false, as nothing would train it"),
         (
-            ["--model.finecliper.descriptions=true"],
-            "expected model.finecliper.descriptions false, as a text would be its own answer",
+            ["--model.descriptions=true"],
+            "expected model.descriptions false, as a text would be its own answer",
         ),
         (
-            ["--model.finecliper.negative_adapter=false", "--data.mix.fmix=0.1"],
+            ["--model.negative_adapter=false", "--data.mix.fmix=0.1"],
             r"data.mix: .* texts can't be mixed \(train.target=descriptions\)",
         ),
         (
-            ["--model.finecliper.negative_adapter=false", "--data.descriptions=null",
+            ["--model.negative_adapter=false", "--data.descriptions=null",
              "--data.dataset=dfew"],
             r"data.descriptions: expected the file .*, for train.target=descriptions",
         ),
@@ -103,16 +115,16 @@ def test_a_file_that_is_no_yaml(tmp_path):
 
 
 def test_the_command_line_has_the_last_word():
-    layer = {"train": {"epochs": 7, "lr_adapters": "1e-3"}, "data": {"augment": {"hflip": 0}}}
+    layer = {"train": {"epochs": 7, "lr": {"adapters": "1e-3"}}, "data": {"augment": {"hflip": 0}}}
     config = parse("--train.epochs", "9", layer=layer)
-    assert config.train == TrainConfig(epochs=9, lr_adapters=1e-3)
+    assert config.train == TrainConfig(epochs=9, lr={"adapters": 1e-3, "prompts": 3e-5})
     assert config.data.augment.hflip == 0
     assert config.data.augment.brightness == 0.5
 
 
 def test_later_layers_win():
     layers = [("a", {"train": {"epochs": 7, "seed": 1}}), ("b", {"train": {"epochs": 8}})]
-    train = resolve(make_parser("train", "", ""), [], layers).train
+    train = resolve(layers).train
     assert (train.epochs, train.seed) == (8, 1)
 
 
@@ -162,7 +174,7 @@ def test_packaged_configurations(name):
 def test_the_published_recipes():
     dfew, ferv39k = (parse(layer=read_yaml(config_path(n))) for n in ("dfew", "ferv39k"))
     assert dfew.train == TrainConfig(
-        epochs=30, warmup_epochs=3, batch_size=8, lr_adapters=2e-4, lr_prompts=3e-5
+        epochs=30, warmup_epochs=3, batch_size=8, lr={"adapters": 2e-4, "prompts": 3e-5}
     )
     assert (ferv39k.train.epochs, ferv39k.train.warmup_epochs) == (20, 2)
     assert (dfew.data.augment.brightness, dfew.data.augment.rotation) == (0.5, 0)
@@ -179,7 +191,7 @@ def test_known_names_are_told():
 
 def test_a_row_of_a_table_goes_over_a_recipe():
     layers = config_layers(["ferv39k", "table9/r4"])
-    config = resolve(make_parser("train", "", ""), [], layers)
+    config = resolve(layers, [])
     recipe = parse(layer=read_yaml(config_path("ferv39k")))
     assert [str(d) for d in differences(recipe, config)] == ["model.reduction=8, not 4"]
     assert config_title(["ferv39k", "table9/r4", "a/mine.yaml"]) == "ferv39k-table9-r4-mine"
@@ -189,7 +201,7 @@ def test_a_row_of_a_table_goes_over_a_recipe():
 def test_the_variants_of_finecliper_differ_in_their_branches_alone(variant):
     options = ["--data.cues=cues", "--data.descriptions=fine.jsonl"]
     whole, row = (
-        resolve(make_parser("train", "", ""), options, config_layers(names))
+        resolve(config_layers(names), options)
         for names in (
             ["mafw", f"finecliper/{variant}"],
             ["mafw", "finecliper/video", f"finecliper-table1/{variant}"],
@@ -197,15 +209,17 @@ def test_the_variants_of_finecliper_differ_in_their_branches_alone(variant):
     )
     assert differences(whole, row) == []
     assert whole.data.mix.mixup + whole.data.mix.fmix == 0  # texts can't be mixed
-    branches = whole.model.finecliper
-    assert branches.parsing == branches.landmarks == (variant in ("cues", "all"))
-    assert branches.descriptions == (variant in ("text", "all"))
+    assert whole.model.parsing == whole.model.landmarks == (variant in ("cues", "all"))
+    assert whole.model.descriptions == (variant in ("text", "all"))
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["dfew", "finecliper-table5/both"], "how it is trained; expected finecliper/video in"),
+        (
+            ["dfew", "finecliper-table5/both"],
+            "its model is trained; expected finecliper/video in",
+        ),
         (["dfew", "finecliper-table5/bth"], r"did you mean finecliper-table5/both\?; known names"),
         (["finecliper/all"], "expected a recipe in front"),
         (["table9/r4"], "--config table9/r4: a row of a table, .*; expected a recipe in front"),
@@ -223,16 +237,63 @@ def test_rows_that_are_not_there_or_alone(names, message):
         config_layers(names)
 
 
-def test_help_has_a_sentence_for_every_option():
-    parser = make_parser("train", "Train.", "[option ...]")
-    text = io.StringIO()
-    with redirect_stdout(text), pytest.raises(SystemExit) as ended:
-        read_arguments(parser, ["--help"])
-    assert ended.value.code == 0
-    lines = text.getvalue().splitlines()
-    assert lines[0] == "usage: python -m peclip_fast.train [option ...]"
-    assert len(lines) < 260
-    assert "CONFIG" not in text.getvalue()
-    assert "type:" not in text.getvalue()
-    for action in parser._actions:
-        assert action.help, action.option_strings
+# Methods ------------------------------------------------------------------------------------------
+
+FINE = ("fine.yaml", {"model": {"method": "finecliper"}})
+DEMO = ("demo.yaml", {"model": {"reduction": 4}, "train": {"lr": {"prompts": 1.0}, "epochs": 5}})
+
+
+@pytest.mark.parametrize(
+    ("layers", "argv", "message"),
+    [
+        ([], ["--model.video_hidden", "3"],
+         "--model.video_hidden: an option of finecliper; the method is pe_clip"),
+        ([], ["--model.method=finecliper", "--model.reduction=4"],
+         "--model.reduction: an option of pe_clip; the method is finecliper"),
+        ([], ["--model.method=finecliper", "--train.lr.prompts=1"],
+         "--train.lr.prompts: an option of pe_clip; the method is finecliper"),
+        ([("c", {"model": {"video_hidden": 3}})], [],
+         "c: model.video_hidden: an option of finecliper; the method is pe_clip"),
+        ([FINE, ("row", {"model": {"temporal": False}})], [],
+         "row: model.temporal: an option of pe_clip; the method is finecliper"),
+        ([("c", {"model": {"method": "lora"}})], [], "c: model.method=lora: expected one of"),
+    ],
+)  # fmt: skip
+def test_options_of_another_method(layers, argv, message):
+    with pytest.raises(InputError) as raised:
+        resolve(layers, argv)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("argv", [[], ["--model.method", "finecliper"]])
+def test_another_method_drops_what_was_said_of_the_former(argv):
+    config = resolve([DEMO] if argv else [DEMO, FINE], argv)
+    assert config.model == FineCLIPERConfig()
+    assert config.train == TrainConfig(epochs=5, lr={"adapters": 1e-2})
+    back = resolve([DEMO, FINE], ["--model.method=pe_clip"])
+    assert back.model == PECLIPConfig()
+    assert resolve([FINE, ("row", {"model": {"video_hidden": 3}})]).model.video_hidden == 3
+
+
+def test_rates_are_the_methods_own_unless_given():
+    assert parse().learning_rates == {"adapters": 2e-4, "prompts": 3e-5}
+    config = parse("--train.lr.prompts=1e-3", layer={"train": {"lr": {"adapters": 1}}})
+    assert config.learning_rates == {"adapters": 1.0, "prompts": 1e-3}
+    with pytest.raises(InputError, match=r"train.lr.backbone: pe_clip trains the groups adapt"):
+        RunConfig(train=TrainConfig(lr={"backbone": 1.0}))
+
+
+def test_differences_between_methods():
+    found = {d.key: d for d in differences(RunConfig(), resolve([FINE]))}
+    assert (found["model.video_hidden"].before, found["model.video_hidden"].after) == (None, 128)
+    assert (found["train.lr.prompts"].before, found["train.lr.prompts"].after) == (3e-5, None)
+
+
+@pytest.mark.parametrize("config", [PECLIPConfig, FineCLIPERConfig])
+def test_a_sentence_for_every_option(config):
+    method = config().method
+    options = options_of(method)
+    assert all(option.help for option in options)
+    names = {option.name for option in options}
+    assert {f"--model.{field.name}" for field in fields(config)} <= names
+    assert {f"--train.lr.{group}" for group in config.learning_rates} <= names

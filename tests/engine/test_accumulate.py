@@ -8,7 +8,7 @@ from helpers.tiny_runs import write_config
 from torch import Tensor
 
 from peclip_fast.commands.train import main
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine import trainer
 
 
 class Enough(BaseException):
@@ -22,15 +22,16 @@ def first_gradients(tiny_backbone, tiny_clips, tmp_path, monkeypatch):
     def run(name: str, **train: object) -> dict[str, Tensor]:
         seen: dict[str, Tensor] = {}
 
-        def stop(module: ClipClassifier, optimizer: torch.optim.Optimizer) -> None:
-            parameters = module.model.trained_parameters()
-            seen.update({name: p.grad.clone() for name, p in parameters.items()})
+        def stop(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            for group in optimizer.param_groups:
+                gradients = {f"{group['name']}{i}": p.grad for i, p in enumerate(group["params"])}
+                seen.update({name: gradient.clone() for name, gradient in gradients.items()})
             raise Enough
 
         config = write_config(tmp_path / f"{name}.yaml", tiny_backbone, tiny_clips, **train)
         argv = ["--config", str(config), "--output", str(tmp_path / name)]
         with monkeypatch.context() as patch:
-            patch.setattr(ClipClassifier, "on_before_optimizer_step", stop)
+            patch.setattr(trainer, "set_rates", stop)  # called before each step
             with pytest.raises(Enough):
                 main([*argv, "--data.mix.mixup", "0", "--data.mix.fmix", "0"])
         return seen

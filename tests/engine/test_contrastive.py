@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peclip_fast.engine.contrastive import contrastive_loss
+from peclip_fast.engine.objective import contrastive_loss
 
 
 def written_out(clips, texts, names, scale):

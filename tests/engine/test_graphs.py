@@ -106,6 +106,7 @@ def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_pat
     from safetensors.torch import load_file
 
     from peclip_fast.commands import train
+    from peclip_fast.engine import distributed
 
     def run(name: str, *argv: str) -> dict[str, Tensor]:
         path: Path = tmp_path / name
@@ -116,7 +117,8 @@ def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_pat
     expected = run("without")
     stand_in = StandIn()
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", stand_in)
-    monkeypatch.setattr(train, "set_up", lambda *_: torch.device("cpu"))  # which refuses the option
+    # It would refuse the option.
+    monkeypatch.setattr(distributed, "set_up", lambda *_: torch.device("cpu"))
     found = run("with", "--train.cuda_graphs", "true")
     assert (stand_in.captures, stand_in.replays) == (1, 6)
     assert found.keys() == expected.keys()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import os
@@ -10,15 +9,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
+from helpers.same_runs import assert_same
 from helpers.tiny_runs import write_config
-from safetensors.torch import load_file
 
-from peclip_fast.commands import train
 from peclip_fast.commands.train import main
 from peclip_fast.engine import report
-from peclip_fast.engine.checkpoint import read_checkpoint
-from peclip_fast.engine.module import ClipClassifier
+from peclip_fast.engine import run as engine_run
+from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import PARTIAL, is_partial
 
@@ -30,14 +27,13 @@ SETUPS = {
     "accumulated": ({"checkpoint_every": 1, "accumulate": 2}, (2, 3, 9)),
     "bf16, clipped": ({"checkpoint_every": 1, "precision": "bf16", "clip_norm": 0.5}, (7,)),
 }
-TIMES = ("clips_per_second", "data_wait", "seconds")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_pictures():
     """They take a third of such a run and are nothing that a resumed run goes on from."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "curves_png", lambda *_: b"")
+        patch.setattr(engine_run, "curves_png", lambda *_: b"")
         patch.setattr(report, "confusion_png", lambda *_: b"")
         yield
 
@@ -53,7 +49,7 @@ class Watched:
     def __init__(self, folder: Path, setup: str, backbone: str, clips: Path) -> None:
         self.run, self.copies, self.written = RunFolder(folder / "run"), folder / "copies", []
         self.config = str(write_config(folder / "c.yaml", backbone, clips, **SETUPS[setup][0]))
-        step, replace, batches = ClipClassifier.training_step, os.replace, itertools.count()
+        step, replace, batches = Objective.forward, os.replace, itertools.count()
 
         def stepping(module, *args):
             self.copy(f"batch{next(batches)}")
@@ -70,7 +66,7 @@ class Watched:
             replace(source, target)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ClipClassifier, "training_step", stepping)
+            patch.setattr(Objective, "forward", stepping)
             patch.setattr(os, "replace", replacing)
             assert main(["--config", self.config, "--output", str(self.run.path)]) == 0
 
@@ -96,26 +92,6 @@ def run_whole(tiny_backbone, tiny_clips, tmp_path_factory):
         return Watched(tmp_path_factory.mktemp("whole"), setup, tiny_backbone, tiny_clips)
 
     return run
-
-
-def assert_same(run: RunFolder, whole: RunFolder) -> None:
-    """Trained tensors, optimizer, history and report are equal, bit for bit."""
-    found, expected = (load_file(r.model / "model.safetensors") for r in (run, whole))
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    found, expected = (read_checkpoint(r.last) for r in (run, whole))
-    for i, state in expected["optimizer_states"][0]["state"].items():
-        for name, tensor in state.items():
-            assert torch.equal(found["optimizer_states"][0]["state"][i][name], tensor)
-    assert rows(run) == rows(whole)
-    for name in ("report.json", "predictions.csv"):
-        assert (run.path / name).read_text() == (whole.path / name).read_text()
-
-
-def rows(run: RunFolder) -> list[dict[str, str]]:
-    """metrics.csv without its times."""
-    table = list(csv.DictReader((run.path / "metrics.csv").open()))
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
 @pytest.mark.parametrize(

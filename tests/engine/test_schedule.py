@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from peclip_fast.engine.schedule import warmup_cosine
+from peclip_fast.engine.optimizer import warmup_cosine
 
 
 def test_values():

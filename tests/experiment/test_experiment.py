@@ -1,4 +1,4 @@
-"""``python -m peclip_fast.experiment`` on tiny clips, with real training runs."""
+"""``peclip-fast experiment`` on tiny clips, with real training runs."""
 
 from __future__ import annotations
 

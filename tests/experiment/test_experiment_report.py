@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.experiment.cell_folder import Result
 from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
 from peclip_fast.experiment.plan import find, plan
@@ -20,9 +20,7 @@ WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
 
 
 def planned(name, argv=(), **options):
-    return plan(
-        find(name), lambda layers: resolve(make_parser("train", "", ""), argv, layers), **options
-    )
+    return plan(find(name), lambda layers: resolve(layers, argv), **options)
 
 
 def result(uar, war=None, **changes):

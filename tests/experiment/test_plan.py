@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.contrast import CUES, TIME
@@ -18,9 +18,7 @@ from peclip_fast.experiment.published import read_table
 
 @functools.cache
 def planned(name, *argv, **options):
-    return plan(
-        find(name), lambda layers: resolve(make_parser("train", "", ""), argv, layers), **options
-    )
+    return plan(find(name), lambda layers: resolve(layers, argv), **options)
 
 
 def names(plans):
@@ -139,7 +137,7 @@ def test_noise_is_on_the_frames_of_all_its_rows():
     assert [CUES.among(row.config.model) for row in rows] == [False, True]
     assert {row.config.data.noise for row in rows} == {0.5}
     assert [len(row.cells) for row in rows] == [3, 3]
-    branches = [row.config.model.finecliper for row in rows]
+    branches = [row.config.model for row in rows]
     assert [(b.frames, b.parsing, b.landmarks) for b in branches] == [
         (True, False, False), (True, True, True)
     ]  # fmt: skip

@@ -12,15 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from peclip_fast import create_model
-from peclip_fast.commands.clips import open_clips
 from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
-from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.methods.pe_clip import PECLIPConfig
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.data.datasets.dfew import CLASSES
 from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.splits import open_splits
 from peclip_fast.demo import render
-from peclip_fast.engine.distributed import World
 from peclip_fast.experiment.published import read_table
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.methods.pe_clip import PECLIP
@@ -31,7 +30,7 @@ ROWS = {row.config: row for table in TABLES for row in table.rows}
 
 @functools.cache
 def configure(*names, options=()):
-    return resolve(make_parser("train", "", ""), options, config_layers(names))
+    return resolve(config_layers(names), options)
 
 
 # The built-in data on which a table's rows run.
@@ -39,7 +38,7 @@ DEMOS = {f"table{number}": "demo-order" for number in (6, 7, 8, 9)}
 DEMOS |= {"table5": "demo", "table10": "demo"}
 
 # Rows that are the same model under several names train once.
-MODELS = {name: ModelConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
+MODELS = {name: PECLIPConfig(**read_yaml(config_path(name))["model"]) for name in ROWS}
 DISTINCT = {model: name for name, model in reversed(MODELS.items())}
 
 
@@ -147,7 +146,7 @@ def demo_batches(tmp_path_factory):
         for recipe in ("demo", "demo-order"):
             root = tmp_path_factory.mktemp("demos") / recipe
             config = configure(recipe, options=("--data.root", str(root)))
-            splits = open_clips(config, World(0, 1, 0, 1))
+            splits = open_splits(config.data)
             clips = ClipDataset(splits.train, config.data, 48, train=True)
             batches[recipe] = splits.classes, torch.stack([clip["frames"] for clip in clips])
     return batches

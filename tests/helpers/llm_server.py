@@ -10,16 +10,32 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-ANSWER = {
-    "choices": [{"message": {"content": "A happy mouth opens."}, "finish_reason": "stop"}],
+Body = dict[str, Any]
+ANSWER: Body = {
+    "choices": [{"message": {"content": "A mouth opens."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 10, "completion_tokens": 5},
 }
+
+LEAKING = ANSWER | {"choices": [{"message": {"content": "A brow sinks. She looks happy."}}]}
+
+
+def careless(body: Body) -> Body:
+    """Names a class until it is told not to."""
+    return ANSWER if "must not appear" in prompt_of(body) else LEAKING
+
+
+def prompt_of(body: Body) -> str:
+    """The text that came with the pictures."""
+    text = body["messages"][0]["content"][0]["text"]
+    assert isinstance(text, str)
+    return text
 
 
 class Llm(ThreadingHTTPServer):
     """Plays ``failures`` first, one a request, then answers.
 
-    A failure is a status, a name that ``_Handler`` knows, or JSON to send in place of the answer.
+    A failure is a status, a name that ``_Handler`` knows, JSON to send in place of the answer, or a
+    function that makes it of the request.
     The first ``together`` requests are held until all of them are there; answers after the first
     ``free`` wait for the gate.
     """
@@ -56,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._wait_for_the_others()
         todo = self.server.failures or self.server.always
         failure = todo.pop(0) if todo is self.server.failures else (todo[0] if todo else None)
+        if callable(failure):
+            failure = failure(body)
         if failure == "late":
             self.connection.settimeout(30)
             self.rfile.read(1)  # until the client has given up

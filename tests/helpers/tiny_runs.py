@@ -41,7 +41,7 @@ def write_config(path: Path, backbone: str, root: Path, **train: object) -> Path
             "epochs": 2,
             "warmup_epochs": 1,
             "batch_size": 3,
-            "lr_adapters": 2e-3,
+            "lr": {"adapters": 2e-3},
             "checkpoint_every": 2,
             "threads": 1,
             "device": "cpu",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from peclip_fast.commands.data import main
+from peclip_fast.commands.data.check import main
 from peclip_fast.prepare import check
 
 Writer = Callable[..., Path]
@@ -56,7 +56,7 @@ def test_every_kind_is_found(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(config.parent)
-    assert main(["check", str(config)]) == 1
+    assert main([str(config)]) == 1
     rows = found(config.parent / "small-bad-clips.csv")
     assert list(rows) == [
         ("train", "short", "short"),
@@ -83,7 +83,7 @@ def test_every_kind_is_found(
 
 def test_quick_looks_at_headers_alone(config: Path, tmp_path: Path) -> None:
     output = tmp_path / "quick.csv"
-    assert main(["check", str(config), "--quick", "--output", str(output)]) == 1
+    assert main([str(config), "--quick", "--output", str(output)]) == 1
     assert {kind for _, _, kind in found(output)} == {
         "short",
         "miscounted",
@@ -99,9 +99,9 @@ def test_short_clips_are_no_failure(config: Path, tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("clips/sound.mp4 30 0")
     output = tmp_path / "bad.csv"
     options = ["--output", str(output), "--data.num_workers", "0"]
-    assert main(["check", str(config), *options]) == 0
+    assert main([str(config), *options]) == 0
     assert list(found(output)) == [("train", "short", "short")]
-    assert main(["check", str(config), *options, "--data.frames", "4"]) == 0
+    assert main([str(config), *options, "--data.frames", "4"]) == 0
     assert output.read_text() == "split,path,kind,reason,source\n"
 
 
@@ -121,7 +121,7 @@ def test_a_clip_that_kills_or_hangs_its_process_costs_only_itself(
 
     monkeypatch.setattr(check, "open_clip_source", opened)
     output = tmp_path / "bad.csv"
-    assert main(["check", str(config), "--output", str(output), "--timeout", "3"]) == 1
+    assert main([str(config), "--output", str(output), "--timeout", "3"]) == 1
     rows = found(output)
     reasons = {key[1]: row["reason"] for key, row in rows.items() if key[2] == "undecodable"}
     assert reasons["short"] == "the process that read it was ended by SIGKILL"
@@ -137,23 +137,18 @@ def test_a_bug_keeps_its_traceback(config: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(check, "open_clip_source", opened)
     with pytest.raises(KeyError, match="a bug") as caught:
-        main(["check", str(config)])
+        main([str(config)])
     assert "in look_at" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "error: python -m peclip_fast.data: expected check, summary, pack or cues"),
-        (
-            ["chek"],
-            "error: python -m peclip_fast.data: expected check, summary, pack or cues, got chek",
-        ),
-        (["check"], "error: the following arguments are required: config"),
-        (["check", "demo", "--timeout", "0"], "error: --timeout 0: expected more than 0 seconds"),
-        (["summary", "nix"], "error: CONFIG nix: no such file, and no configuration of that"),
-        (["check", "dfew"], "error: data.root: dfew needs the folder that holds"),
-        (["check", "dfew", "--data.rot", "x"], "error: unknown option --data.rot; did you mean"),
+        ([], "error: the following arguments are required: CONFIG"),
+        (["demo", "--timeout", "0"], "error: --timeout 0: expected more than 0"),
+        (["nix"], "error: CONFIG nix: no such file, and no configuration of that"),
+        (["dfew"], "error: data.root: dfew needs the folder that holds"),
+        (["dfew", "--data.rot", "x"], "error: unknown option --data.rot; did you mean"),
     ],
 )
 def test_errors_are_one_line(
@@ -163,9 +158,3 @@ def test_errors_are_one_line(
     error = capsys.readouterr().err
     assert error.startswith(line)
     assert error.count("\n") == 1
-
-
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert all(f"peclip_fast.data {command}" in out for command in ("check", "summary", "pack"))

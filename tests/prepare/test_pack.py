@@ -16,7 +16,7 @@ import yaml
 from helpers.tiny_runs import write_config as tiny_config
 from PIL import Image
 
-from peclip_fast.commands.data import main
+from peclip_fast.commands.data.pack import main
 from peclip_fast.commands.train import main as train
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.cues.descriptions import write_descriptions
@@ -52,7 +52,6 @@ def source(tmp_path: Path, frames_at: Writer, video_at: Writer) -> Path:
 
 def options(root: Path, output: Path, *more: str) -> list[str]:
     return [
-        "pack",
         str(config_file(root)),
         *("--output", str(output)),
         *("--data.num_workers", "2"),
@@ -134,7 +133,7 @@ def test_real_video_stays_what_it_was(
     config = tmp_path / "real.yaml"
     config.write_text(f"data: {{dataset: csv, train_list: {tmp_path / 'lists/train.csv'}}}")
     folder = tmp_path / "packed"
-    arguments = ["pack", str(config), "--output", str(folder), "--side", "360"]
+    arguments = [str(config), "--output", str(folder), "--side", "360"]
     assert main([*arguments, "--data.num_workers", "1"]) == 0
     packed, before = open_clip_source(folder / f"clips/{clip.name}.mkv"), open_clip_source(clip)
     error = (packed.read(range(72)) - before.read(range(72)).astype(float)).ravel()
@@ -267,7 +266,7 @@ def test_sources_that_may_not_be_read(
 def test_training_takes_it(tiny_backbone: str, tiny_clips: Path, tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "tiny.yaml", tiny_backbone, tiny_clips, epochs=2)
     folder = tmp_path / "packed"
-    assert main(["pack", str(config), "--output", str(folder)]) == 0
+    assert main([str(config), "--output", str(folder)]) == 0
     packed = folder / "tiny-packed.yaml"
     assert train(["--config", str(packed), "--output", str(tmp_path / "run")]) == 0
     predictions = (tmp_path / "run/predictions.csv").read_text()
@@ -302,7 +301,7 @@ def test_cues_and_descriptions_go_along(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_output_folder_is_needed(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pack", str(config_file(source))]) == 2
+    assert main([str(config_file(source))]) == 2
     assert capsys.readouterr().err == "error: --output: expected the folder of the packed clips\n"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from peclip_fast.commands.data import main
+from peclip_fast.commands.data.summary import main
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.decoding import clip_source
 from peclip_fast.data.splits import open_splits
@@ -38,7 +38,7 @@ def test_the_numbers(
     config = tmp_path / "small.yaml"
     config.write_text(f"data: {{dataset: folder, root: {root}, num_workers: 1}}")
     monkeypatch.chdir(tmp_path)
-    assert main(["summary", str(config)]) == 0
+    assert main([str(config)]) == 0
     out, err = capsys.readouterr()
     assert err.endswith("written to small-contact-sheet.png\n")
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -48,7 +48,7 @@ def test_the_numbers(
     assert "frames 4 / 20 / 40 45 / 45 / 45 least / median / most" in lines
     assert "seconds 0.80 / 1.20 / 1.60 1.80 / 1.80 / 1.80 least / median / most" in lines
     assert "under 16 frames 1 0" in lines
-    assert "unreadable 0 1 python -m peclip_fast.data check lists them" in lines
+    assert "unreadable 0 1 peclip-fast data check lists them" in lines
     assert "64x48 3 1" in lines
     assert "90x90 1 0" in lines
     codecs = lines[lines.index("codec train test") + 1 :]
@@ -73,7 +73,7 @@ def test_the_sheet_shows_frames_of_every_class(root: Path, tmp_path: Path) -> No
     options = ["--data.dataset", "folder", "--data.root", str(root), "--data.num_workers", "1"]
     empty = tmp_path / "empty.yaml"
     empty.write_text("data: {frames: 8}")
-    assert main(["summary", str(empty), *options, "--output", str(output)]) == 0
+    assert main([str(empty), *options, "--output", str(output)]) == 0
     sheet = np.asarray(Image.open(io.BytesIO(output.read_bytes())).convert("RGB"))
     assert sheet.shape[1] > 1000
     upper, lower = np.split(sheet[40:], [(len(sheet) - 40) // 2])
@@ -92,5 +92,5 @@ def test_text_per_class_is_shown_as_given(
         "num_workers: 1}"
     )
     output = ["--output", str(tmp_path / "sheet.png")]
-    assert main(["summary", str(config), *output]) == 0
+    assert main([str(config), *output]) == 0
     assert "at ease (given)" in capsys.readouterr().out

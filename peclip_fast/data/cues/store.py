@@ -156,7 +156,7 @@ def read_index(folder: Path, records: Iterable[ClipRecord]) -> dict[str, Path]:
     rows: list[tuple[str, str, str]] = []
     if not path.is_file():
         raise InputError(
-            f"{path}: not there; expected the folder that `python -m peclip_fast.data cues` wrote"
+            f"{path}: not there; expected the folder that `peclip-fast data cues` wrote"
         )
     for number, (source, fields) in enumerate(read_csv_rows(path)):
         if number == 0 and fields == HEADINGS:

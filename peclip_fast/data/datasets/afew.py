@@ -12,6 +12,7 @@ from peclip_fast.data.datasets.folder import TEST_NAMES, TRAIN_NAMES, read_split
 from peclip_fast.data.datasets.layout import first_existing, require_fold, require_root, warn_counts
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.registry import register_dataset
 
 CLASSES = tuple(sorted(SEVEN_EXPRESSIONS))  # the order of the lists that are passed around
 
@@ -19,6 +20,7 @@ _TRAIN_CLIPS = 773
 _VAL_CLIPS = 383
 
 
+@register_dataset("afew", classes=CLASSES)
 def read(config: DataConfig) -> DatasetSplits:
     """AFEW's training and validation sets."""
     require_fold(config, 1)

@@ -22,6 +22,7 @@ from peclip_fast.data.datasets.layout import (
 from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 CLASSES = tuple(name for name in SEVEN_EXPRESSIONS if name != "surprise")
 
@@ -30,6 +31,7 @@ _FOLDS = 5
 _NAME = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_(?:LO|MD|HI|XX?)")
 
 
+@register_dataset("crema-d", classes=CLASSES)
 def read(config: DataConfig) -> DatasetSplits:
     """One actor-disjoint fold of CREMA-D."""
     fold = require_fold(config, _FOLDS)

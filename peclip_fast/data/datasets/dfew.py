@@ -15,6 +15,7 @@ from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.text_files import read_csv_rows
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 CLASSES = SEVEN_EXPRESSIONS  # the CSV's labels 1 to 7, in this order
 
@@ -23,6 +24,7 @@ _TEST_CLIPS = (2341, 2341, 2340, 2339, 2336)
 _FOLD_1_TEST_PER_CLASS = (489, 379, 534, 435, 294, 29, 181)
 
 
+@register_dataset("dfew", classes=CLASSES)
 def read(config: DataConfig) -> DatasetSplits:
     """One fold of DFEW."""
     fold = require_fold(config, len(_TEST_CLIPS))

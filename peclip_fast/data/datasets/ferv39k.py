@@ -14,6 +14,7 @@ from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 CLASSES = SEVEN_EXPRESSIONS
 
@@ -21,6 +22,7 @@ _TRAIN_CLIPS = 31_088
 _TEST_PER_CLASS = (1473, 1393, 1958, 1487, 638, 467, 431)
 
 
+@register_dataset("ferv39k", classes=CLASSES)
 def read(config: DataConfig) -> DatasetSplits:
     """FERV39k, all scenes."""
     require_fold(config, 1)

@@ -14,26 +14,23 @@ from peclip_fast.data.datasets.layout import (
     require_fold,
     require_root,
 )
-from peclip_fast.data.names import SEVEN_EXPRESSIONS, composed, label_of
+from peclip_fast.data.names import composed, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 TRAIN_NAMES = ["train", "Train", "training"]
 TEST_NAMES = ["test", "Test", "val", "Val", "valid", "validation"]
 
 
+@register_dataset("folder")
 def read(config: DataConfig) -> DatasetSplits:
     """Any class folders; the classes are ``data.classes`` or the folders' names in order."""
-    return _read(config, natural_key)
+    return read_folders(config, natural_key)
 
 
-def read_demo(config: DataConfig) -> DatasetSplits:
-    """The rendered demo: the same, with the paper's expressions first and in its order."""
-    paper = {name: rank for rank, name in enumerate(SEVEN_EXPRESSIONS)}
-    return _read(config, lambda name: (paper.get(name, len(paper)), natural_key(name)))
-
-
-def _read(config: DataConfig, order: Callable[[str], Any]) -> DatasetSplits:
+def read_folders(config: DataConfig, order: Callable[[str], Any]) -> DatasetSplits:
+    """Class folders; where ``data.classes`` names no classes, they come in the order of a key."""
     require_fold(config, 1)
     root = require_root(config, "train/<class>/<clip> and test/<class>/<clip>")
     train = first_existing(root, TRAIN_NAMES, "training split")

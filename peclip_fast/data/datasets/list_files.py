@@ -13,10 +13,12 @@ from peclip_fast.data.names import composed, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.text_files import read_csv_rows
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 _CSV_FORM = "path,label or path,label,start,end"
 
 
+@register_dataset("list", own_lists=True)
 def read_lists(config: DataConfig, classes: Sequence[str] | None = None) -> DatasetSplits:
     """Splits from ``data.train_list`` and ``data.test_list``; either may be left out.
 
@@ -34,6 +36,7 @@ def read_lists(config: DataConfig, classes: Sequence[str] | None = None) -> Data
     return DatasetSplits(config.dataset, names, train, test)
 
 
+@register_dataset("csv", own_lists=True)
 def read_csv(config: DataConfig) -> DatasetSplits:
     """Splits from CSV files; the classes are ``data.classes`` or the labels in order.
 

@@ -17,6 +17,7 @@ from peclip_fast.data.names import label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 CLASSES = (
     "anger",
@@ -39,6 +40,7 @@ _CLIP_FOLDERS = ["data/frames", "frames", "data/clips", "clips"]
 _Line = tuple[str, str, str]  # source, clip name, label
 
 
+@register_dataset("mafw", classes=CLASSES)
 def read_single(config: DataConfig) -> DatasetSplits:
     """One fold of the 11 single expressions, in the paper's order."""
     fold, clips, train, test = _read_fold(config, "single")
@@ -49,6 +51,7 @@ def read_single(config: DataConfig) -> DatasetSplits:
     return splits
 
 
+@register_dataset("mafw-compound")
 def read_compound(config: DataConfig) -> DatasetSplits:
     """One fold of the compound expressions.
 

@@ -15,6 +15,7 @@ from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.layout import natural_key, require_fold, require_root, warn_counts
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
+from peclip_fast.registry import register_dataset
 
 # In the order of the emotion numbers 01 to 08.
 CLASSES = (
@@ -34,6 +35,7 @@ _ACTORS_PER_FOLD = 4
 _NAME = re.compile(r"(\d\d)-((?:\d\d-){5}(\d\d))")
 
 
+@register_dataset("ravdess", classes=CLASSES)
 def read(config: DataConfig) -> DatasetSplits:
     """One actor-disjoint fold of RAVDESS."""
     fold = require_fold(config, _FOLDS)

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peclip_fast.config.methods.finecliper import FineCLIPERConfig
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, Sites, adapt
 from peclip_fast.models.adapters import BottleneckAdapter
 from peclip_fast.models.temporal_transformer import TemporalTransformer
+from peclip_fast.registry import register_method
 
 IMAGES = ("frames", "parsing", "landmarks")
 DESCRIPTIONS = "descriptions"
@@ -30,6 +32,7 @@ class VisionAdapters(nn.Module):
         self.parallel = adapters(blocks, width, hidden, backend, skip=False, scale=scale)
 
 
+@register_method("finecliper")
 class FineCLIPER(AdaptedCLIP):
     """The model of FineCLIPER (arXiv 2407.02157), section 3; docs/finecliper.md has our choices.
 
@@ -37,47 +40,45 @@ class FineCLIPER(AdaptedCLIP):
     a feature from each branch, and their weighted mean is compared with both. Args as AdaptedCLIP.
     """
 
-    title = "FineCLIPER"
+    config_class = FineCLIPERConfig
+    config: FineCLIPERConfig
 
     def make_parts(self) -> None:
         """See AdaptedCLIP."""
-        config = self.config
-        switches, text, vision = config.finecliper, self._text, self._vision
-        self.inputs = tuple(name for name in (*IMAGES, DESCRIPTIONS) if getattr(switches, name))
+        config, text, vision = self.config, self._text, self._vision
         draws = _Draws()
 
         def of_text(part: str, wanted: bool) -> nn.ModuleList | None:
             with draws.of(part):
-                hidden, backend = switches.text_hidden, config.backend
+                hidden, backend = config.text_hidden, config.backend
                 return adapters(len(text.blocks), text.width, hidden, backend) if wanted else None
 
-        self.positive = of_text("positive", switches.positive_adapter)
-        self.negative = of_text("negative", switches.negative_adapter)
+        self.positive = of_text("positive", config.positive_adapter)
+        self.negative = of_text("negative", config.negative_adapter)
         self.descriptions = of_text(DESCRIPTIONS, DESCRIPTIONS in self.inputs)
         self.images = nn.ModuleDict()
         for name in IMAGES:
-            hidden = switches.video_hidden if name == "frames" else switches.cue_hidden
-            if name in self.inputs and (name != "frames" or switches.video_adapter):
+            hidden = config.video_hidden if name == "frames" else config.cue_hidden
+            if name in self.inputs and (name != "frames" or config.video_adapter):
                 with draws.of(name):
                     self.images[name] = VisionAdapters(
-                        len(vision.blocks), vision.width, hidden, switches.parallel_scale,
+                        len(vision.blocks), vision.width, hidden, config.parallel_scale,
                         config.backend,
                     )  # fmt: skip
         width = self._text.features
         self.temporal = None
-        if "frames" in self.inputs and switches.temporal_layers:
+        if "frames" in self.inputs and config.temporal_layers:
             with draws.of("temporal"):
-                self.temporal = TemporalTransformer(width, switches.temporal_layers)
-        adaptive = len(self.inputs) > 1 and switches.video_weight is None
+                self.temporal = TemporalTransformer(width, config.temporal_layers)
+        adaptive = len(self.inputs) > 1 and config.video_weight is None
         self.fusion = AdaptiveWeights(width, self.inputs) if adaptive else None
-        templates = switches.positive_text, switches.negative_text
-        texts = [t.format(label=label) for t in templates if t for label in self.classes]
+        texts = [*config.class_texts(self.classes), *config.negative_texts(self.classes)]
         self.register_buffer("class_tokens", self.tokenize(texts), persistent=False)
 
     @property
     def vision_hidden(self) -> int:
         """See AdaptedCLIP."""
-        return self.config.finecliper.video_hidden
+        return self.config.video_hidden
 
     def parts(self) -> dict[str, nn.Module]:
         """See AdaptedCLIP."""
@@ -102,7 +103,7 @@ class FineCLIPER(AdaptedCLIP):
         pairs = zip(kinds, (self.positive, self.negative), strict=False)
         return torch.stack([self._read(tokens, part) for tokens, part in pairs])
 
-    def encode_positive(self, tokens: Tensor) -> Tensor:
+    def encode_descriptions(self, tokens: Tensor) -> Tensor:
         """Features of any texts (N, n), read as those of what a class is: (N, E), of length 1."""
         return self._read(tokens, self.positive)
 
@@ -138,7 +139,7 @@ class FineCLIPER(AdaptedCLIP):
         number = len(self.inputs)
         if number == 1:
             return features.new_ones(1, 1, 1)
-        video = self.config.finecliper.video_weight or 0.0
+        video = self.config.video_weight or 0.0
         others = [(1 - video) / (number - 1)] * (number - 1)
         return features.new_tensor([video, *others]).view(-1, 1, 1)
 

@@ -8,22 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peclip_fast.config.texts import class_texts
+from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, Sites, adapt
 from peclip_fast.models.adapters import BottleneckAdapter, TemporalAdapter, bottleneck_width
 from peclip_fast.models.prompts import Prompts
+from peclip_fast.registry import register_method
 
 
+@register_method("pe_clip")
 class PECLIP(AdaptedCLIP):
     """The model of the paper's section 3, on an open_clip backbone. Args as AdaptedCLIP."""
 
-    title = "PE-CLIP"
+    config_class = PECLIPConfig
+    config: PECLIPConfig
 
     def make_parts(self) -> None:
         """See AdaptedCLIP."""
         config = self.config
-        self.texts = class_texts(self.classes, config.texts)
+        self.texts = config.class_texts(self.classes)
 
         def each(blocks: Sequence[object], width: int, wanted: bool) -> nn.ModuleList | None:
             if not wanted:

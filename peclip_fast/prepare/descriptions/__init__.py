@@ -1,1 +1,1 @@
-"""Descriptions of what moves in a face: from an LLM or by hand, without the class names."""
+"""Descriptions of what moves in a face, from an LLM or by hand, that name no class."""

@@ -8,13 +8,20 @@ import os
 import sys
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import naming
 from peclip_fast.prepare.descriptions.endpoint import Reply
 
-Key = tuple[str, str, str]  # clip, LLM, hash of all else that was asked
+
+class Key(NamedTuple):
+    """What was asked: of which clip, which LLM, a hash of prompt and pictures, for which time."""
+
+    clip: str
+    llm: str
+    question: str
+    ask: int = 1
 
 
 class Answers:
@@ -48,14 +55,20 @@ class Answers:
                 raise InputError(f"{path}:{number}: no answer of an LLM ({error})") from None
             self.found[key] = text
 
+    def told(self, clip: str, llm: str, question: str) -> list[str]:
+        """The answers to the first and each further asking."""
+        texts: list[str] = []
+        while (key := Key(clip, llm, question, len(texts) + 1)) in self.found:
+            texts.append(self.found[key])
+        return texts
+
     def add(self, key: Key, reply: Reply) -> None:
         """Append one answer and flush it to the disk.
 
         Raises:
             OSError: it can't be written; then it is on stderr, as it can't be got again for free.
         """
-        row = dict(zip(("clip", "llm", "question"), key, strict=True), **reply._asdict())
-        line = json.dumps(row, ensure_ascii=False)
+        line = json.dumps(key._asdict() | reply._asdict(), ensure_ascii=False)
         with self._lock:
             try:
                 with naming(self._path):
@@ -84,6 +97,9 @@ class Answers:
 
 def _parsed(row: Any) -> tuple[Key, str]:
     clip, llm, question, text = (row[k] for k in ("clip", "llm", "question", "text"))
+    ask = row.get("ask", 1)
     if not all(isinstance(value, str) for value in (clip, llm, question, text)):
         raise TypeError("expected texts in clip, llm, question and text")
-    return (clip, llm, question), text
+    if not isinstance(ask, int) or ask < 1:
+        raise TypeError("expected a number from 1 on in ask")
+    return Key(clip, llm, question, ask), text

@@ -3,70 +3,46 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import BoundedSemaphore
 
 from tqdm import tqdm
 
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
-from peclip_fast.prepare.descriptions.answers import Answers
-from peclip_fast.prepare.descriptions.endpoint import Endpoint, NoReplyError, RefusedError, Reply
+from peclip_fast.prepare.descriptions.answers import Answers, Key
+from peclip_fast.prepare.descriptions.cost import Spent
+from peclip_fast.prepare.descriptions.endpoint import Endpoint, NoReplyError, RefusedError
+from peclip_fast.prepare.descriptions.leaks import LeakFilter
 from peclip_fast.prepare.descriptions.pictures import pictures
+from peclip_fast.prepare.descriptions.prompt import Question
 
 FAILURES_IN_A_ROW = 20  # after which the endpoint is taken to be gone
 
 
 @dataclass
-class Spent:
-    """Tokens of this run and what they cost.
-
-    Args:
-        price_in: per million tokens sent.
-        price_out: per million tokens of the answers.
-    """
-
-    price_in: float
-    price_out: float
-    sent: int = 0
-    received: int = 0
-    answers: int = 0
-
-    def add(self, usage: Mapping[str, int]) -> None:
-        """Count one answer."""
-        self.sent += usage["prompt_tokens"]
-        self.received += usage["completion_tokens"]
-        self.answers += 1
-
-    def __str__(self) -> str:
-        cost = (self.sent * self.price_in + self.received * self.price_out) / 1e6
-        return f"{self.sent} tokens sent, {self.received} received, cost {cost:.4f}"
-
-
-@dataclass
 class Asking:
-    """One question about clips.
+    """One question about clips, put again where the answer names a class.
 
     Args:
         endpoint: where to ask.
         answers: where answers are kept, by the thread that got them: nothing that happens
             elsewhere can lose one.
-        prompt: the question.
-        question: what tells it from others in ``answers``.
-        frames: of a clip that are sent.
-        side: longer side of a larger frame that is sent.
+        question: the prompt and the pictures.
+        leaks: tells whether an answer names a class.
+        asks: how many times a clip is asked about, at most.
         parallel: requests in flight; as many clips more are decoded meanwhile.
         spent: counts what it costs.
     """
 
     endpoint: Endpoint
     answers: Answers
-    prompt: str
-    question: str
-    frames: int
-    side: int
+    question: Question
+    leaks: LeakFilter
+    asks: int
     parallel: int
     spent: Spent
     failed: dict[str, str] = field(default_factory=dict)
@@ -74,9 +50,36 @@ class Asking:
 
     def __post_init__(self) -> None:
         self._lines = BoundedSemaphore(self.parallel)
+        self._digest = self.question.digest
 
-    def ask(self, clips: Mapping[str, ClipRecord]) -> dict[str, str]:
-        """Asks for all clips; the reason of each clip that has no answer.
+    def told(self, clip: str) -> list[str]:
+        """The answers about a clip, of this run and earlier ones."""
+        return self.answers.told(clip, self.endpoint.llm, self._digest)
+
+    def open_asks(self, clip: str) -> int:
+        """How many times more a clip is asked about at most: 0 once an answer names no class."""
+        told = self.told(clip)
+        done = any(not self.leaks(text).leaks for text in told)
+        return 0 if done else max(0, self.asks - len(told))
+
+    def missing(self, clips: Mapping[str, ClipRecord], limit: int | None) -> dict[str, ClipRecord]:
+        """The clips that have to be asked about, the first ``limit`` of them."""
+        wanted = (clip for clip in clips if self.open_asks(clip))
+        return {clip: clips[clip] for clip in islice(wanted, limit)}
+
+    def texts(self, clips: Iterable[str]) -> dict[str, list[str]]:
+        """The answers about each clip that has any; empty ones are told on stderr."""
+        found = {}
+        for clip in clips:
+            told = self.told(clip)
+            if any(told):
+                found[clip] = told
+            elif told:
+                print(f"no text for {clip}: the answer is empty", file=sys.stderr)
+        return found
+
+    def ask(self, clips: Mapping[str, ClipRecord]) -> None:
+        """Asks for all clips, and tells on stderr which ones lack an answer, and why.
 
         However it ends, what is in flight is waited for, as it is paid for.
 
@@ -84,7 +87,7 @@ class Asking:
             RefusedError: the endpoint refuses every request.
             OSError: an answer couldn't be written.
         """
-        waiting, flying = iter(clips.items()), dict[Future[Reply], str]()
+        waiting, flying = iter(clips.items()), dict[Future[None], str]()
         pool = ThreadPoolExecutor(2 * self.parallel)
         with tqdm(total=len(clips), desc="asking", unit="clip", disable=None) as bar:
             try:
@@ -94,40 +97,43 @@ class Asking:
                     if not flying:
                         break
                     for done in wait(flying, return_when=FIRST_COMPLETED).done:
-                        self._count(flying.pop(done), done.result)
+                        self._note(flying.pop(done), done.result)
                         bar.set_postfix_str(str(self.spent))
                         bar.update()
             finally:
                 self.endpoint.stopped.set()
                 _wait_for(pool)
-                for done, clip in flying.items():
-                    if not done.cancelled() and done.exception() is None:
-                        self._count(clip, done.result)
                 print(f"{self.spent.answers} answers, {self.spent}", file=sys.stderr)
         if self.in_a_row >= FAILURES_IN_A_ROW:
             print(f"stopped after {self.in_a_row} failures in a row", file=sys.stderr)
-        return self.failed
+        for clip, reason in self.failed.items():
+            print(f"{self._lacks(clip)}: {reason}", file=sys.stderr)
 
-    def _one(self, clip: str, record: ClipRecord) -> Reply:
-        images = pictures(record, self.frames, self.side)
-        with self._lines:
-            reply = self.endpoint.ask(self.prompt, images)
-            self.answers.add((clip, self.endpoint.llm, self.question), reply)
-        return reply
+    def _lacks(self, clip: str) -> str:
+        return f"not asked again for {clip}" if self.told(clip) else f"no text for {clip}"
 
-    def _count(self, clip: str, result: Callable[[], Reply]) -> None:
+    def _one(self, clip: str, record: ClipRecord) -> None:
+        images = pictures(record, self.question.frames, self.question.side)
+        while self.open_asks(clip):
+            told = self.told(clip)
+            found = [leak.word for text in told for leak in self.leaks(text).leaks]
+            key = Key(clip, self.endpoint.llm, self._digest, len(told) + 1)
+            with self._lines:
+                reply = self.endpoint.ask(self.question.without(found), images)
+                self.answers.add(key, reply)
+            self.in_a_row = 0
+            self.spent.add(reply.usage)
+            if reply.finish not in ("", "stop"):
+                tqdm.write(f"{clip}: the answer ended by '{reply.finish}'", file=sys.stderr)
+
+    def _note(self, clip: str, result: Callable[[], None]) -> None:
         try:
-            reply = result()
+            result()
         except RefusedError:
             raise
         except (InputError, NoReplyError) as error:
             self.failed[clip] = str(error)
             self.in_a_row += isinstance(error, NoReplyError)
-            return
-        self.in_a_row = 0
-        self.spent.add(reply.usage)
-        if reply.finish not in ("", "stop"):
-            tqdm.write(f"{clip}: the answer ended by '{reply.finish}'", file=sys.stderr)
 
 
 def _wait_for(pool: ThreadPoolExecutor) -> None:

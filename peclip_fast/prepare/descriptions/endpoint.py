@@ -168,7 +168,8 @@ def _parsed(reply: Any) -> Reply:
         for key in ("prompt_tokens", "completion_tokens")
     }
     # Half of a surrogate pair, which JSON can hold, is no character: no file could keep it.
-    text = " ".join((content or "").encode(errors="replace").decode().split())
+    lines = (content or "").encode(errors="replace").decode().splitlines()
+    text = "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
     return Reply(text, counts, str(choice.get("finish_reason") or ""))
 
 

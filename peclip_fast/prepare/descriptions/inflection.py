@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 _VOWELS = "aeiou"
@@ -53,8 +52,3 @@ def stems(word: str) -> set[str]:
         if len(stem) > 3 and stem[-1] == stem[-2]:
             found.add(stem[:-1])
     return found
-
-
-def collapsed(word: str) -> str:
-    """The word without repetitions of a letter: hapy for happy."""
-    return "".join(letter for letter, _ in itertools.groupby(word))

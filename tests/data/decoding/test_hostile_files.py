@@ -31,7 +31,8 @@ BLIND = {".webm": "libvpx-vp9", ".mov": "libx265", ".mkv": "libvpx"}
 READER = f"""
 import json, resource, signal, sys, warnings
 import av
-from peclip_fast.data import open_clip_source, sample_indices
+from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.transforms.sampling import sample_indices
 from peclip_fast.errors import InputError
 
 warnings.simplefilter("error")

@@ -234,7 +234,7 @@ def test_without_negative_texts(make):
         logits = 100 * both.encode_clips(**given) @ texts.T
         torch.testing.assert_close(model(**given), logits, rtol=0, atol=1e-4)
         tokens = model.tokenize([f"A person with an expression of {name}." for name in CLASSES])
-        torch.testing.assert_close(model.encode_positive(tokens), texts)
+        torch.testing.assert_close(model.encode_descriptions(tokens), texts)
     assert model.parts().keys() == {"positive", "frames", "temporal"}
 
 

@@ -11,7 +11,7 @@ from helpers.llm_server import Llm
 from peclip_fast.errors import InputError
 from peclip_fast.prepare.descriptions.endpoint import Endpoint, NoReplyError, RefusedError, Reply
 
-GOOD = Reply("A happy mouth opens.", {"prompt_tokens": 10, "completion_tokens": 5}, "stop")
+GOOD = Reply("A mouth opens.", {"prompt_tokens": 10, "completion_tokens": 5}, "stop")
 
 
 def endpoint(llm: Llm, retries: int = 3, timeout: float = 20) -> Endpoint:
@@ -112,7 +112,7 @@ def test_an_address_that_is_none(url: str) -> None:
     ("reply", "wanted"),
     [
         (answer([{"type": "text", "text": "One"}, {"type": "text", "text": "two."}]), "One two."),
-        (answer(" A \n b "), "A b"),
+        (answer(" A  1 \n\n b "), "A 1\nb"),
         (answer("A \ud800 b"), "A ? b"),
         (answer(None), ""),
         (answer(""), ""),

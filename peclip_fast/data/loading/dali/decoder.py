@@ -22,7 +22,7 @@ class DaliDecoder:
     """Encoded clips to items as ``ClipDataset`` gives them, on one device. Belongs to one thread.
 
     Wrong bytes in the middle of a JPEG, which the other decoder calls damage, DALI takes as they
-    are: ``python -m peclip_fast.data check`` finds such files.
+    are: ``peclip-fast data check`` finds such files.
 
     Args:
         augment: of the training clips; None for test clips.

@@ -1,0 +1,1 @@
+"""``peclip-fast data``: what is done with a dataset before training."""

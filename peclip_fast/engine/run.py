@@ -1,0 +1,197 @@
+"""Runs from Python: train one, test it again, or have it say what clips show."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from peclip_fast.config.run import Difference, RunConfig
+from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.data.shots import described
+from peclip_fast.engine.distributed import World, gather, set_up
+from peclip_fast.engine.evaluation import Predictions, predict
+from peclip_fast.engine.report import Report, facts, protocol, training_facts
+from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.engine.trainer import train
+from peclip_fast.errors import InputError
+from peclip_fast.files import write_bytes, write_text
+from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.backbone import backbone_folder
+from peclip_fast.models.pretrained import create_model, from_pretrained
+from peclip_fast.plots.curves import curves_png, read_history
+from peclip_fast.stopping import Stopped, watch
+
+
+def train_run(
+    config: RunConfig,
+    splits: DatasetSplits,
+    run: RunFolder,
+    device: torch.device | None = None,
+    world: World | None = None,
+    tell: Callable[[str], None] = print,
+) -> Report:
+    """Train a model, or go on where its run stands, test it and write all files of the run.
+
+    Args:
+        config: of the run; the same as before where one goes on.
+        splits: the configuration's clips.
+        run: its folder, which is made if it isn't there.
+        device: the configuration's, as ``set_up`` gives it, unless given.
+        world: the processes; those that torchrun started unless given.
+        tell: gets, in the first process, the lines that say what is trained on what.
+
+    Raises:
+        InputError: something that was given can't be used. Nothing is left of a new run.
+        OSError: a file can't be written; the last checkpoint stays.
+        Stopped: by SIGINT or SIGTERM, which in a notebook is its button; says how to go on.
+    """
+    world = world or World.from_environment()
+    device = device or set_up(config.train, world)
+    for name, clips in (("training", splits.train), ("test", splits.test)):
+        if not clips:
+            raise InputError(f"{config.data.dataset}: no {name} clips")
+    torch.manual_seed(config.train.seed)
+    model = create_model(classes=splits.classes, **vars(config.model))
+    model.recompute(config.train.recompute)
+    world.share(config.train.batch_size)
+    try:
+        with watch():
+            if world.first:
+                _open(run, config)
+                tell(_summary(config, splits, model, run, device, world))
+            gather(None)  # nobody reads the run folder before it is there
+            trained = train(model, splits, config, run, device, world)
+            predictions = predict(model, splits.test, config, device, world)
+            clips_trained = {
+                "training_clips": len(splits.train),
+                "skipped_training_clips": trained.skipped,
+            }
+            report = Report(
+                config,
+                splits.test,
+                predictions,
+                splits.classes,
+                protocol(config, run),
+                facts(model, device, world.size) | clips_trained,
+            )
+            if world.first:
+                model.save_pretrained(run.model)
+                write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+                report.write(run.path)  # its last file says that the run has ended
+            return report
+    except InputError:
+        if world.first and not run.last.exists():
+            run.discard()  # nothing was learned yet; a corrected command finds its place free
+        raise
+    except Stopped as stopped:
+        raise Stopped(stopped.number, f"go on with it by {resume_command(run, world)}") from None
+
+
+def resume_command(run: RunFolder, world: World) -> str:
+    """The command that goes on with a run, in as many processes."""
+    command = "python"
+    if world.size > 1:
+        nodes = world.size // world.local_size
+        command = f"torchrun --nproc-per-node {world.local_size}"
+        if nodes > 1:
+            command += f" --nnodes {nodes} ..."
+    return f"{command} -m peclip_fast.train --output {shlex.quote(str(run.path))} --resume"
+
+
+def evaluate_run(
+    run: RunFolder,
+    config: RunConfig,
+    splits: DatasetSplits,
+    former: RunConfig | None = None,
+    changed: Sequence[Difference] = (),
+    device: torch.device | None = None,
+    world: World | None = None,
+) -> Report:
+    """Test a run's model; nothing is written.
+
+    Args:
+        run: that has ended.
+        config: of the run, with what is changed for this test.
+        splits: the configuration's clips.
+        former: of the run as it was trained; ``config`` unless given.
+        changed: the options in which they differ, for the report.
+        device: as in ``train_run``.
+        world: as in ``train_run``.
+
+    Raises:
+        InputError: a clip, or the model for these classes, can't be used.
+    """
+    world = world or World.from_environment()
+    device = device or set_up(config.train, world)
+    former = former or config
+    if not splits.test:
+        raise InputError(f"{config.data.dataset}: no test clips")
+    zero_shot = former.train.target == "descriptions"
+    model = from_pretrained(
+        run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
+    )
+    predictions = predict(model, splits.test, config, device, world)
+    about: dict[str, Any] = facts(model, device, world.size) | training_facts(run)
+    return Report(
+        config,
+        splits.test,
+        predictions,
+        splits.classes,
+        protocol(former, run, config.data.dataset),
+        about | {"changed": [str(difference) for difference in changed]},
+    )
+
+
+def predict_clips(
+    model: AdaptedCLIP,
+    records: list[ClipRecord],
+    config: RunConfig,
+    device: torch.device | None = None,
+) -> Predictions:
+    """What a model says of clips of any kind, in this process.
+
+    Raises:
+        InputError: a clip can't be read; names the file.
+    """
+    world = World(0, 1, 0, 1)
+    device = device or set_up(config.train, world)
+    # A single batch needs no other process.
+    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
+    data = replace(config.data, on_bad_clip="error", num_workers=workers)
+    return predict(model, records, replace(config, data=data), device, world)
+
+
+def _open(run: RunFolder, config: RunConfig) -> None:
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.clear_partial()
+    if not run.exists:  # the first file, so that a kill leaves either a run or an empty folder
+        write_text(run.config, config.to_yaml())
+    run.last.parent.mkdir(exist_ok=True)
+
+
+def _summary(
+    config: RunConfig,
+    splits: DatasetSplits,
+    model: AdaptedCLIP,
+    run: RunFolder,
+    device: torch.device,
+    world: World,
+) -> str:
+    trained = sum(p.numel() for p in model.trained_parameters().values())
+    going_on = " (resumed)" if run.last.exists() else ""
+    lines = [
+        config.title,
+        f"{len(splits.train)} training and {len(splits.test)} test clips of "
+        f"{len(splits.classes)} classes",
+        *([described(splits, config.data)] if config.data.shots else []),
+        f"{model.title} on {config.model.backbone}: {trained:,} trained parameters",
+        f"{device.type}, {config.train.precision}, {world.size} process"
+        f"{'es' if world.size > 1 else ''}, run folder {run.path}{going_on}",
+    ]
+    if config.model.pretrained is None and backbone_folder(config.model.backbone) is None:
+        lines.append("warning: model.pretrained is not set: the frozen backbone is random")
+    return "\n".join(lines)

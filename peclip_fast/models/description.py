@@ -1,0 +1,55 @@
+"""What a model trains and which backends would run it, without its weights."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+import peclip_fast
+from peclip_fast.config.model import ModelConfig
+from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.tokenizer import ClipTokenizer
+from peclip_fast.ops.backends import describe
+from peclip_fast.registry import METHODS
+
+
+def describe_model(config: ModelConfig) -> dict[str, Any]:
+    """Trained parameters by part and in all, frozen ones, and the backends with their reasons."""
+    # Counts depend on no weight and no text: "meta" tensors have a shape and nothing else, and
+    # CLIP's tokenizer, which needs no download, does for every backbone.
+    logging.disable(logging.WARNING)
+    with torch.device("meta"):
+        backbone = load_backbone(config.backbone)
+        model = METHODS[config.method](
+            config.for_any_classes(), ["any"], backbone, tokenizer=ClipTokenizer()
+        )
+    logging.disable(logging.NOTSET)
+    parts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.parts().items()
+    }
+    return {
+        "method": config.method,
+        "title": model.title,
+        "backbone": config.backbone,
+        "trained": {**parts, "total": sum(parts.values())},
+        "frozen": sum(p.numel() for p in model.backbone.parameters()),
+        "backend": config.backend,
+        "backends": describe(width=model.vision_width, hidden=model.vision_hidden),
+        "versions": {"peclip_fast": peclip_fast.__version__, "torch": torch.__version__},
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """describe_model() for people."""
+    lines = [f"{found['title']} on {found['backbone']}", "", "trained parameters"]
+    lines += [f"  {name:<14}{count:>13,}" for name, count in found["trained"].items()]
+    lines += ["frozen parameters", f"  {'backbone':<14}{found['frozen']:>13,}", ""]
+    lines.append(f"backends (asked for: {found['backend']})")
+    for op, devices in found["backends"].items():
+        for device, answer in devices.items():
+            lines.append(f"  {op} on {device}: {answer['choice'] or 'none'}")
+            lines += [f"    not {name}: {why}" for name, why in answer["not_taken"].items()]
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return "\n".join([*lines, "", versions])

@@ -1,0 +1,203 @@
+"""What plugs in by name: methods and datasets, ours and those of other packages.
+
+A name is registered by the module that defines it, which is imported when the name is asked for.
+Other packages name such modules under the entry point group ``peclip_fast.plugins``; these are
+imported when a name is asked for that isn't ours. Nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from peclip_fast.errors import InputError, hint, one_line
+
+if TYPE_CHECKING:
+    from peclip_fast.config.data import DataConfig
+    from peclip_fast.config.model import ModelConfig
+    from peclip_fast.data.records import DatasetSplits
+    from peclip_fast.models.adapted_clip import AdaptedCLIP
+
+GROUP = "peclip_fast.plugins"
+
+Thing = TypeVar("Thing")
+Model = TypeVar("Model", bound="type[AdaptedCLIP]")
+Config = TypeVar("Config", bound="type[ModelConfig]")
+Read = TypeVar("Read", bound="Callable[..., DatasetSplits]")
+
+
+class Registry(Generic[Thing]):
+    """Things by name.
+
+    Args:
+        option: that chooses one, for messages.
+        built_in: name -> the module of ours that registers it.
+    """
+
+    def __init__(self, option: str, built_in: Mapping[str, str]) -> None:
+        self.option = option
+        self._modules = dict(built_in)
+        self._things: dict[str, Thing] = {}
+
+    def add(self, name: str, thing: Thing, module: str) -> None:
+        """Register a thing that ``module`` defines; ValueError for a name that is taken."""
+        if self._modules.get(name, module) != module:
+            raise ValueError(f"{self.option}: {name!r} is the name of one of peclip_fast's own")
+        if self._things.setdefault(name, thing) is not thing:
+            raise ValueError(f"{self.option}: {name!r} is registered already")
+
+    def __getitem__(self, name: str) -> Thing:
+        """The thing of that name, or InputError with the names that there are."""
+        if name not in self._things and name in self._modules:
+            import_module(self._modules[name])
+        elif name not in self._things:
+            load_plugins()
+        if name not in self._things:
+            names = self.names()
+            raise InputError(
+                f"{self.option}={name}: expected one of {', '.join(names)}{hint(name, names)}"
+            )
+        return self._things[name]
+
+    def built_in(self) -> dict[str, Thing]:
+        """Those of ours and those that have been registered so far; loads no plugin."""
+        return {name: self[name] for name in dict.fromkeys((*self._modules, *self._things))}
+
+    def names(self) -> list[str]:
+        """All names, those of plugins too."""
+        load_plugins()
+        return list(dict.fromkeys((*self._modules, *self._things)))
+
+
+@functools.cache
+def load_plugins() -> None:
+    """Import what other packages have under GROUP; once.
+
+    Raises:
+        InputError: one of them can't be imported or registers a name twice, with its name.
+    """
+    for plugin in entry_points(group=GROUP):
+        try:
+            plugin.load()
+        except Exception as error:
+            raise InputError(
+                f"plugin {plugin.name} ({plugin.value}): can't be loaded "
+                f"({type(error).__name__}: {one_line(error)})"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset by name.
+
+    Args:
+        name: as ``data.dataset`` has it.
+        read: gives the clips that a configuration asks for.
+        classes: names of the numbers in the field's lists of it, where there are such lists.
+        title: for people; its name unless given.
+        own_lists: whether ``read`` takes ``data.train_list`` and ``data.test_list`` itself.
+        complete: fills in the places of what the dataset brings along (root, cues, descriptions).
+        brings: which of those, so that the user need not give them.
+    """
+
+    name: str
+    read: Callable[[DataConfig], DatasetSplits]
+    classes: tuple[str, ...] | None = None
+    title: str = ""
+    own_lists: bool = False
+    complete: Callable[[DataConfig], DataConfig] | None = None
+    brings: frozenset[str] = frozenset()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its clips are made by the program, not real data."""
+        return self.complete is not None
+
+
+_METHODS = ("pe_clip", "finecliper")
+CONFIGS: Registry[type[ModelConfig]] = Registry(
+    "model.method", {name: f"peclip_fast.config.methods.{name}" for name in _METHODS}
+)
+METHODS: Registry[type[AdaptedCLIP]] = Registry(
+    "model.method", {name: f"peclip_fast.models.methods.{name}" for name in _METHODS}
+)
+_OF_DATASETS = "peclip_fast.data.datasets"
+DATASETS: Registry[Dataset] = Registry(
+    "data.dataset",
+    {
+        "dfew": f"{_OF_DATASETS}.dfew",
+        "ferv39k": f"{_OF_DATASETS}.ferv39k",
+        "mafw": f"{_OF_DATASETS}.mafw",
+        "mafw-compound": f"{_OF_DATASETS}.mafw",
+        "afew": f"{_OF_DATASETS}.afew",
+        "crema-d": f"{_OF_DATASETS}.crema_d",
+        "ravdess": f"{_OF_DATASETS}.ravdess",
+        "folder": f"{_OF_DATASETS}.folder",
+        "csv": f"{_OF_DATASETS}.list_files",
+        "list": f"{_OF_DATASETS}.list_files",
+        "demo": "peclip_fast.demo.dataset",
+        "demo-order": "peclip_fast.demo.dataset",
+    },
+)
+
+
+def register_config(name: str) -> Callable[[Config], Config]:
+    """Class decorator: a method's options, in a module that doesn't need PyTorch.
+
+    For methods of this package, whose options are shown by ``--help``; register_method() does it
+    for those that keep options and model in one file.
+    """
+
+    def add(config: Config) -> Config:
+        CONFIGS.add(name, config, config.__module__)
+        return config
+
+    return add
+
+
+def register_method(name: str) -> Callable[[Model], Model]:
+    """Class decorator: a method by name, for ``--model.method`` and ``create_model(method=...)``.
+
+    The class is an AdaptedCLIP whose ``config_class`` is a ModelConfig with the method's options.
+    docs/add-a-method.md has a whole example.
+
+    Raises:
+        ValueError: another method has the name.
+    """
+
+    def add(method: Model) -> Model:
+        METHODS.add(name, method, method.__module__)
+        CONFIGS.add(name, method.config_class, method.config_class.__module__)
+        return method
+
+    return add
+
+
+def register_dataset(
+    name: str,
+    *,
+    classes: tuple[str, ...] | None = None,
+    title: str = "",
+    own_lists: bool = False,
+    complete: Callable[[DataConfig], DataConfig] | None = None,
+    brings: tuple[str, ...] = (),
+) -> Callable[[Read], Read]:
+    """Decorator of a function ``read(config: DataConfig) -> DatasetSplits``, for ``data.dataset``.
+
+    The arguments are those of Dataset. docs/add-a-dataset.md has a whole example.
+
+    Raises:
+        ValueError: another dataset has the name.
+    """
+
+    def add(read: Read) -> Read:
+        places = frozenset(brings)
+        found = Dataset(name, read, classes, title or name, own_lists, complete, places)
+        DATASETS.add(name, found, read.__module__)
+        return read
+
+    return add

@@ -1,0 +1,145 @@
+"""SIGINT and SIGTERM: where they end the work at once, and where they wait for its next rest.
+
+Within ``watch()`` either of them raises ``Stopped``, wherever the program stands. Within ``hold()``
+it waits: for the next ``release()``, which raises it, or for the end of the block. A second signal
+ends the process at once where ``watch()`` says so. Forked children are out of reach: a signal to
+the whole group is their parent's to answer, who ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+# Launchers pass on to their processes what the whole group has received already, so that a second
+# signal within so many seconds is the first one again.
+PASSED_ON = 2.0
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stopped(KeyboardInterrupt):
+    """This process, or another one of the run, was asked to end.
+
+    Args:
+        number: of the signal.
+        advice: how to go on, if there is something to go on with.
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(number, advice)
+        self.number = number
+        self.advice = advice
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell has it: 130 after SIGINT, 143 after SIGTERM."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        word = _WORDS.get(signal.Signals(self.number), "stopped")
+        return f"{word}; {self.advice}" if self.advice else word
+
+
+class _Watch:
+    """The one of this process; signals are of the process too."""
+
+    process: int | None = None  # that watches; its forked children don't
+    ends: bool = False
+    held: int = 0
+    came: tuple[int, float] | None = None  # the first signal, and when
+
+
+def _answer(number: int, frame: FrameType | None) -> None:
+    if _Watch.process != os.getpid():
+        return
+    if _Watch.came is None:
+        _Watch.came = number, time.monotonic()
+        if not _Watch.held:
+            raise Stopped(number)
+    elif time.monotonic() > _Watch.came[1] + PASSED_ON:
+        if _Watch.ends:
+            _end_at_once(number)
+        raise KeyboardInterrupt  # no Stopped, as what was held is left half done
+
+
+def _end_at_once(number: int) -> NoReturn:
+    for child in multiprocessing.active_children():
+        child.kill()
+    os.write(2, f"{_WORDS[signal.Signals(number)]} again: ended at once\n".encode())
+    os._exit(128 + number)
+
+
+def _leave_group() -> None:
+    """Called in each forked child."""
+    if _Watch.process is not None:
+        _Watch.process = None
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.setpgid(0, 0)
+
+
+os.register_at_fork(after_in_child=_leave_group)
+
+
+@contextlib.contextmanager
+def watch(second_ends: bool = False) -> Iterator[None]:
+    """Turn signals into ``Stopped`` for the time of the block.
+
+    Nothing changes within another ``watch()``, nor outside of the main thread, where no signals
+    arrive.
+
+    Args:
+        second_ends: whether a second signal ends the process without further ado, as commands want
+            it; otherwise it raises KeyboardInterrupt even where the first one has to wait.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or _Watch.process == os.getpid():
+        yield
+        return
+    # What is ignored stays so, as SIGINT is by a shell's background jobs.
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _WORDS}
+    former = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
+    _Watch.process, _Watch.ends, _Watch.held, _Watch.came = os.getpid(), second_ends, 0, None
+    for number in former:
+        signal.signal(number, _answer)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        _Watch.process = None
+
+
+@contextlib.contextmanager
+def hold() -> Iterator[None]:
+    """Let signals wait until the block has ended, for what must not be left half done."""
+    _Watch.held += 1
+    try:
+        yield
+    finally:
+        _Watch.held -= 1
+    check()
+
+
+@contextlib.contextmanager
+def release() -> Iterator[None]:
+    """Within ``hold()``: raise ``Stopped`` for a signal that waits, or comes during the block."""
+    held, _Watch.held = _Watch.held, 0
+    try:
+        check()
+        yield
+    finally:
+        _Watch.held = held
+
+
+def check() -> None:
+    """Raise ``Stopped`` if a signal has come and nothing holds it."""
+    if _Watch.process == os.getpid() and _Watch.came and not _Watch.held:
+        raise Stopped(_Watch.came[0])

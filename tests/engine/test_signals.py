@@ -1,0 +1,289 @@
+"""SIGINT and SIGTERM end a run in a line, after a checkpoint from which it comes to the same."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from helpers.same_runs import assert_same
+from helpers.tiny_runs import write_config
+
+from peclip_fast.commands.train import main
+from peclip_fast.engine.checkpoint import read_checkpoint
+from peclip_fast.engine.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+CODES = {"SIGINT": 130, "SIGTERM": 143}
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated"}
+PATIENCE = 120  # seconds, of which most are for the imports
+
+
+class Scene:
+    """A run without a signal, and processes that get one.
+
+    Args:
+        folder: of the runs.
+        options: of the command, but for its output.
+        whole: the run without a signal.
+    """
+
+    def __init__(self, folder: Path, options: list[str], whole: RunFolder) -> None:
+        self.options, self.mark = options, str(uuid.uuid4())
+        self.whole, self.run = whole, RunFolder(folder / "a run")
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "OMP_NUM_THREADS": "1",
+            "MARK": self.mark,  # by which all that they start can be found
+        }
+
+    def command(self, moment: str, number: str = "SIGTERM", target: str = "self") -> list[str]:
+        """Arguments of the program that is signalled at a moment."""
+        return [moment, number, target, "--output", str(self.run.path), *self.options]
+
+    def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
+        """In a process group of its own, as a shell or a scheduler does it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *argv],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def left(self) -> list[int]:
+        """Processes of the run that are still there; zombies have no environment."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self.mark.encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:  # not ours, or gone by now
+                continue
+        return found
+
+    def check_gone(self) -> None:
+        """Nobody is left behind; loader workers may need a moment."""
+        deadline = time.monotonic() + 10
+        while self.left() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.left() == []
+
+    def check_line(self, err: str, number: str, program: str = "python") -> None:
+        """All that was said is how to go on."""
+        assert err == (
+            f"{WORDS[number]}; go on with it by {program} -m peclip_fast.train "
+            f"--output '{self.run.path}' --resume\n"
+        )
+
+    def resume(self) -> RunFolder:
+        """By what the line says, but in this process."""
+        assert not self.run.report.exists()
+        assert main(["--output", str(self.run.path), "--resume"]) == 0
+        return self.run
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_backbone, tiny_clips, tmp_path_factory):
+    """Gives the arguments and the run folder of a run without a signal; each is run once."""
+
+    @functools.cache
+    def run(**train: object) -> tuple[list[str], RunFolder]:
+        folder = tmp_path_factory.mktemp("whole")
+        config = write_config(
+            folder / "c.yaml", tiny_backbone, tiny_clips, checkpoint_every=1000, **train
+        )
+        options = ["--config", str(config)]
+        assert main([*options, "--output", str(folder / "run")]) == 0
+        return options, RunFolder(folder / "run")
+
+    return run
+
+
+@pytest.fixture
+def scene(whole, tmp_path):
+    """Gives runs of 2 epochs of 5 batches of which no checkpoint would be written amid an epoch."""
+
+    def make(*options: str, **train: object) -> Scene:
+        own, run = whole(**train)
+        return Scene(tmp_path, [*own, *options], run)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "target", "workers", "place"),
+    [
+        ("batch:1", "SIGINT", "self", 0, (0, 1)),
+        ("batch:8", "SIGTERM", "self", 0, (1, 3)),
+        ("batch:8", "SIGINT", "group", 2, (1, 3)),
+        ("batch:10", "SIGTERM", "group", 2, (1, 5)),
+        ("decode:8", "SIGTERM", "self", 0, (0, 2)),
+        ("decode:4", "SIGINT", "group", 1, None),
+        ("decode:4", "SIGTERM", "group", 1, None),
+        ("test:1", "SIGTERM", "group", 1, (0, 5)),
+        ("test:2", "SIGINT", "self", 0, (1, 5)),
+        ("test:3", "SIGTERM", "self", 0, (2, 0)),  # the last one, for the report
+        ("save:1", "SIGTERM", "self", 0, (1, 0)),
+    ],
+)
+def test_wherever_it_comes(scene, moment, number, target, workers, place):
+    made = scene("--data.num_workers", str(workers))
+    process = made.start("helpers.signalled", *made.command(moment, number, target))
+    out, err = process.communicate(timeout=PATIENCE)
+    made.check_line(err, number)
+    assert process.returncode == CODES[number]
+    assert "protocol:" not in out
+    made.check_gone()
+    found = read_checkpoint(made.run.last)["place"]
+    # How far ahead of the batches a worker reads is its own affair.
+    assert place in (None, (found.epoch, found.batch))
+    assert_same(made.resume(), made.whole)
+
+
+@pytest.mark.parametrize(("moment", "batch"), [("batch:2", 2), ("batch:3", 2), ("batch:5", 5)])
+def test_gradients_that_had_added_up_are_made_again(scene, moment, batch):
+    """Steps come after batches 2, 4 and 5 of an epoch: the checkpoint is of the last of them."""
+    made = scene(accumulate=2)
+    process = made.start("helpers.signalled", *made.command(moment))
+    _, err = process.communicate(timeout=PATIENCE)
+    made.check_line(err, "SIGTERM")
+    assert read_checkpoint(made.run.last)["place"].batch == batch
+    assert_same(made.resume(), made.whole)
+
+
+def test_from_outside_in_the_middle_of_it(scene):
+    """As a scheduler does it, at no chosen moment."""
+    made = scene("--data.num_workers", "2", epochs=30)
+    process = made.start("peclip_fast.train", "--output", str(made.run.path), *made.options)
+    while not made.run.last.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    made.check_line(err, "SIGTERM")
+    assert process.returncode == 143
+    made.check_gone()
+    assert_same(made.resume(), made.whole)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_second_signal_ends_it_at_once(scene, number):
+    made = scene("--data.num_workers", "1")
+    # The first one has to wait for the batch, which takes long.
+    code = f"""
+import signal, sys, time
+from helpers import signalled
+from peclip_fast.engine.objective import Objective
+def forward(*_):
+    signalled.signal_us(signal.{number}, "group")
+    time.sleep(3)
+    signalled.signal_us(signal.{number}, "group")
+    time.sleep(60)
+Objective.forward = forward
+sys.exit(signalled.main(["train", *sys.argv[1:]]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--output", str(made.run.path), *made.options],
+        env=made.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    _, err = process.communicate(timeout=PATIENCE)
+    assert err == f"{WORDS[number]} again: ended at once\n"
+    assert process.returncode == CODES[number]
+    made.check_gone()
+    assert_same(made.resume(), made.whole)
+
+
+def test_before_there_is_a_run(scene):
+    """While its model is made: there is nothing to go on with."""
+    made = scene()
+    code = """
+import os, signal, sys
+from peclip_fast.commands.main import main
+from peclip_fast.engine import run
+run.create_model = lambda **_: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+    argv = [sys.executable, "-c", code, "--output", str(made.run.path), *made.options]
+    process = subprocess.run(
+        argv, env=made.environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (process.returncode, process.stderr) == (143, "terminated\n")
+    assert not made.run.path.exists()
+
+
+# Two processes -----------------------------------------------------------------------------------
+
+
+def two(made: Scene, moment: str, number: str = "SIGTERM") -> list[subprocess.Popen[str]]:
+    """Without torchrun, which would end one when the other ends; the first alone is signalled."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ONLY_RANK": "0"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    argv = ["helpers.signalled", *made.command(moment, number)]
+    return [made.start(*argv, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in (0, 1)]
+
+
+@pytest.fixture
+def two_whole(scene, tmp_path):
+    """Runs of two processes: batches of 4 of 15 clips, and 9 test clips, are uneven."""
+    made = scene(batch_size=4)
+    for process in two(made, "never"):
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+    made.whole = RunFolder(made.run.path.rename(tmp_path / "whole"))
+    return made
+
+
+@pytest.mark.parametrize("moment", ["batch:3", "decode:7", "test:1"])
+def test_all_processes_stop_where_one_is_asked_to(two_whole, moment):
+    made = two_whole
+    processes = two(made, moment)
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    made.check_line(errors[0], "SIGTERM", "torchrun --nproc-per-node 2")
+    assert errors[1] == ""
+    assert [process.returncode for process in processes] == [143, 143]
+    made.check_gone()
+    resumed = made.options
+    made.options = [*resumed, "--resume"]
+    for process in two(made, "never"):
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+    assert_same(made.run, made.whole)
+
+
+def test_torchrun(two_whole, tmp_path):
+    """The whole group is signalled, and torchrun passes it on; what it says itself is its own."""
+    made = two_whole
+    made.options = [*made.options, "--data.num_workers", "1"]
+    shared = ["--standalone", "--nproc-per-node=2", "--redirects=3", f"--log-dir={tmp_path / 'l'}"]
+    argv = ["torch.distributed.run", *shared, "-m", "peclip_fast.train", "--resume"]
+    argv += ["--output", str(made.run.path), *made.options]
+    launcher = made.start(*argv)
+    while not made.run.last.exists():
+        assert launcher.poll() is None, launcher.communicate()
+        time.sleep(0.01)
+    os.killpg(launcher.pid, signal.SIGTERM)
+    launcher.communicate(timeout=PATIENCE)
+    first, second = (path.read_text() for path in sorted(tmp_path.glob("l/**/stderr.log")))
+    made.check_line(first, "SIGTERM", "torchrun --nproc-per-node 2")
+    assert second == ""
+    made.check_gone()
+    assert not made.run.report.exists()
+    again = subprocess.run(
+        [sys.executable, "-m", *argv], env=made.environment, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert_same(made.run, made.whole)
