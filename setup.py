@@ -86,8 +86,10 @@ def version_of(tool: str) -> str:
 def digest_of_sources() -> str:
     """Of all that the module is compiled from."""
     digest = hashlib.sha256()
-    for path in [ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").iterdir())]:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    sources = (path for path in (ROOT / "csrc").rglob("*") if path.is_file())
+    for path in [ROOT / "CMakeLists.txt", *sorted(sources)]:
+        name = path.relative_to(ROOT).as_posix()
+        digest.update(f"{name} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

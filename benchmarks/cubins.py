@@ -60,7 +60,7 @@ def parse(report: str) -> dict[tuple[str, int], Usage]:
 
 
 def readable(signature: str) -> str:
-    """``void a::walk_kernel<float, true>(a::Arguments)`` -> ``walk<fp32, true>``."""
+    """``void a::up_kernel<float, true>(a::Arguments)`` -> ``up<fp32, true>``."""
     name = signature.removeprefix("void ").replace("(anonymous namespace)::", "")
     depth = 0
     for i, letter in enumerate(name):

@@ -15,7 +15,7 @@ from benchmarks.occupancy import LIMITS, WARP
 from benchmarks.resource_table import Key
 
 TYPES = {"fp32": 0, "bf16": 1, "fp16": 2}  # enum Type in csrc/
-TILE_COLUMNS, TILE_DEPTH = 8, 32  # csrc/tile.cuh
+TILE_COLUMNS, TILE_DEPTH = 8, 32  # csrc/cuda/tile.cuh
 
 
 def load(library: Path | None) -> ModuleType:
@@ -36,7 +36,7 @@ def measure(extension: ModuleType, cases: Iterable[Case]) -> dict[Key, Usage]:
     compiled = {
         (kernel, sm): usage
         for (kernel, sm), usage in cubins.read(Path(extension.__file__)).items()
-        if sm in LIMITS and kernel != "probe"  # does nothing, see csrc/cuda_probe.cu
+        if sm in LIMITS and kernel != "probe"  # does nothing, see csrc/cuda/probe.cu
     }
     launched = {}
     for sm in sorted({sm for _, sm in compiled}):
@@ -62,10 +62,10 @@ def instance(name: str, case: Case, threads: int) -> str:
     tiles_per_warp = -(-tiles * WARP // threads)
     depth = 3 if case.hidden <= 3 * TILE_DEPTH else 6
     return {
-        "narrow": f"narrow<{case.dtype}, {case.dtype}, true>",
-        "walk": f"walk<{case.dtype}, {tiles_per_warp}>",
-        "widen": f"widen<{case.dtype}, {depth}, false>",
-        "narrow_backward": f"narrow<{case.dtype}, {case.wide_dtype}, false>",
-        "walk_backward": f"walk_backward<{case.dtype}, {tiles_per_warp}>",
-        "widen_backward": f"widen<{case.dtype}, {depth}, true>",
+        "down": f"down<{case.dtype}, {case.dtype}, true>",
+        "recurrence": f"recurrence<{case.dtype}, {tiles_per_warp}>",
+        "up": f"up<{case.dtype}, {depth}, false>",
+        "up_backward": f"down<{case.dtype}, {case.wide_dtype}, false>",
+        "recurrence_backward": f"recurrence_backward<{case.dtype}, {tiles_per_warp}>",
+        "down_backward": f"up<{case.dtype}, {depth}, true>",
     }[name]

@@ -28,6 +28,8 @@ from benchmarks.cases import Case
 from benchmarks.cubins import Usage
 from benchmarks.occupancy import LIMITS
 from peclip_fast import kernels
+from peclip_fast.ops.temporal_adapter import TemporalWeights
+from peclip_fast.ops.temporal_adapter import triton as triton_backend
 
 CLIPS, FRAMES, TOKENS = 8, 16, 199  # the paper's batch; 197 tokens of ViT-B/16 and two prompts
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -111,13 +113,12 @@ def temporal_adapter(case: Case) -> None:
     down, down_bias = _linear(case.hidden, case.width, dtype)
     gates, gates_bias = _linear(3 * case.hidden, case.hidden, dtype)
     up, up_bias = _linear(case.width, case.hidden, dtype)
-    _, saved = MODULES["temporal_adapter"].forward(
-        x, residual, norm, norm, scale, scale_bias, down, down_bias, gates, gates, gates_bias,
-        gates_bias, up, up_bias, "after_up", wide,
+    weights = TemporalWeights(
+        norm, norm, scale, scale_bias, down, down_bias, gates, gates, gates_bias, gates_bias, up,
+        up_bias,
     )  # fmt: skip
-    MODULES["temporal_adapter_backward"].backward(
-        grad, x, saved, norm, scale, down, gates, gates, gates_bias, up, up_bias, "after_up"
-    )
+    _, saved = triton_backend.forward(x, residual, weights, "after_up", dtype, True)
+    triton_backend.backward(grad, x, saved, weights, "after_up", dtype)
 
 
 OPERATORS = {"bottleneck_adapter": bottleneck_adapter, "temporal_adapter": temporal_adapter}

@@ -7,17 +7,17 @@ Floor. B * T * L = M rows of width D: read x and the residual, write y, 3 M D e 
 element; backward reads x and dy and writes dx, 3 M D e again. The thin tensors (h = D / 8) come on
 top of that. For 8 clips of 16 frames on ViT-B/16 in bf16 the floor is 117 MB, 27 us at 4.3 TB/s.
 
-Forward, three kernels. ``input``: x -> mean, 1/std, s, d and the input half of the gates, all rows
-in parallel. ``recurrence``: a program owns M sequences and walks their T frames, state in registers
-and W_hh loaded once where it fits on the chip. ``output``: GELU, up projection, s and both sums.
-x is read twice (4 M D e), which is the price for a recurrence that touches only thin tensors and a
-D-wide part that has all rows to spread over the GPU. Backward mirrors them (``output_backward``,
-``recurrence_backward`` with the gates recomputed, ``input_backward``; in
-temporal_adapter_backward.py) and ``products`` forms
-the weight gradients for groups of rows, added in a fixed order: the same bits every time. d, g, the
-gates' input half and three numbers a row are kept for it: 5 M h e bytes, against M D e to read x
-again. The gradients of the LayerNorm and of w_s need no pass of their own: with x^ = (x - mean) /
-std, P = x^T dd and Q = x^T ds they are sums over P and Q (see `weight_gradients`).
+Forward, three kernels. ``down``: x -> mean, 1/std, s, d and the input half of the gates, all rows
+in parallel. ``recurrence``: a program owns M sequences and goes through their T frames, state in
+registers and W_hh loaded once where it fits on the chip. ``up``: GELU, up projection, s and both
+sums. x is read twice (4 M D e), which is the price for a recurrence that touches only thin tensors
+and a D-wide part that has all rows to spread over the GPU. Backward mirrors them (``up_backward``,
+``recurrence_backward`` with the gates recomputed, ``down_backward``; in
+temporal_adapter_backward.py) and ``products`` forms the weight gradients for groups of rows, added
+in a fixed order: the same bits every time. d, g, the gates' input half and three numbers a row are
+kept for it: 5 M h e bytes, against M D e to read x again. The gradients of the LayerNorm and of w_s
+need no pass of their own: with x^ = (x - mean) / std, P = x^T dd and Q = x^T ds they are sums over
+P and Q (see `weight_gradients`).
 
 Thin tensors are time-major (T, B * L, .), so the state before a frame lies B * L rows up, and x, y
 and their gradients are addressed by strides: no copy for any (B, T, L, D) layout of unit last
@@ -26,7 +26,7 @@ stride. h is padded to a power of two in the registers only. Not yet run or time
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import triton
@@ -46,7 +46,9 @@ from peclip_fast.kernels.tiles import (
     tanh,
 )
 
-EPS = 1e-5
+if TYPE_CHECKING:
+    from peclip_fast.ops.temporal_adapter.triton import Saved
+    from peclip_fast.ops.temporal_adapter.weights import TemporalWeights
 
 
 class Blocks(NamedTuple):
@@ -60,7 +62,7 @@ class Blocks(NamedTuple):
 
 class Config(NamedTuple):
     wide: Blocks
-    """Of the kernels that walk D."""
+    """Of the kernels that go along D."""
     recurrence: Blocks
     """16 sequences, the least a product can have; the columns are of h."""
     products: Blocks
@@ -84,7 +86,7 @@ def config(padded: int, dtype: torch.dtype) -> Config:
 
 
 def resident(padded: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether W_hh stays on the chip: it fits beside 32 KB of tiles (h = 96 on sm_80 and 90).
+    """Whether W_hh stays on the chip: it fits with 32 KB of tiles (h = 96 on sm_80 and 90).
 
     fp32 products hold their operands in registers, where all of W_hh does not fit.
     """
@@ -92,7 +94,8 @@ def resident(padded: int, dtype: torch.dtype, device: torch.device) -> bool:
         return False
     if device.type != "cuda":  # the interpreter: some of both
         return padded <= 64
-    properties = torch.cuda.get_device_properties(device)
+    # Not every torch says in its types that this is there.
+    properties: Any = torch.cuda.get_device_properties(device)
     needed = 3 * padded * padded * dtype.itemsize + 32 * 1024
     return needed <= properties.shared_memory_per_block_optin
 
@@ -109,7 +112,7 @@ def offsets(m, sequences, tokens, clip_stride, frame_stride, token_stride):
 
 
 @triton.jit
-def input_kernel(
+def down_kernel(
     x_ptr, norm_weight_ptr, norm_bias_ptr, scale_weight_ptr, scale_bias_ptr,
     down_weight_ptr, down_bias_ptr, weight_ih_ptr, bias_ih_ptr,
     mean_ptr, rstd_ptr, s_ptr, d_ptr, fed_ptr, gates_ptr,
@@ -230,7 +233,7 @@ def recurrence_kernel(
 
 
 @triton.jit
-def output_kernel(
+def up_kernel(
     g_ptr, s_ptr, x_ptr, residual_ptr, up_weight_ptr, up_bias_ptr, y_ptr,
     rows, sequences, tokens, clip_stride, frame_stride, token_stride,
     res_clip_stride, res_frame_stride, res_token_stride,
@@ -266,95 +269,50 @@ def output_kernel(
         scatter(y_ptr, y_at, ok, n, D, y)
 
 
-class Saved(NamedTuple):
-    """What the forward pass keeps for the backward one; thin tensors are (T * B * L, .)."""
-
-    mean: Tensor
-    rstd: Tensor
-    s: Tensor
-    d: Tensor
-    fed: Tensor
-    """What the GRU was fed where that isn't d (scaling "input"), else empty; so is s for "none"."""
-    gates: Tensor
-    g: Tensor
-    """(T + 1, B * L, h): g[0] is the zero state, g[t + 1] the state after frame t."""
-
-
-def with_unit_stride(t: Tensor) -> Tensor:
-    return t if t.stride(-1) == 1 else t.contiguous()
-
-
 def forward(
     x: Tensor,
     residual: Tensor | None,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    scale_weight: Tensor | None,
-    scale_bias: Tensor | None,
-    down_weight: Tensor,
-    down_bias: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    up_weight: Tensor,
-    up_bias: Tensor,
+    weights: TemporalWeights,
     scaling: str,
-    out_dtype: torch.dtype,
-) -> tuple[Tensor, Saved]:
-    """x, residual (B, T, L, D) with any strides -> y (B, T, L, D), contiguous, of `out_dtype`.
+    eps: float,
+    y: Tensor,
+    saved: Saved,
+) -> None:
+    """x, residual (B, T, L, D) of unit last stride -> y (B, T, L, D), contiguous, and `saved`.
 
-    The weights are contiguous, in the layouts of nn.Linear and nn.GRU; down_weight's dtype is the
-    products'. scale_weight and scale_bias may be None for scaling "none".
+    The weights are contiguous; down_weight's dtype is the products'.
     """
     clips, frames, tokens, width = x.shape
-    hidden = down_weight.shape[0]
-    dtype = down_weight.dtype
+    hidden, dtype = weights.down_weight.shape[0], weights.down_weight.dtype
     sequences = clips * tokens
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
     wide, recurrence, _ = config(padded, dtype)
-
-    def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=x.device)
-
-    y = empty(*x.shape, dtype=out_dtype)
-    saved = Saved(
-        mean=empty(rows, dtype=torch.float32),
-        rstd=empty(rows, dtype=torch.float32),
-        s=empty(rows if scaling != "none" else 0, dtype=torch.float32),
-        d=empty(rows, hidden),
-        fed=empty(rows if scaling == "input" else 0, hidden),
-        gates=empty(rows, 3 * hidden),
-        g=empty(frames + 1, sequences, hidden),
-    )
     saved.g[0].zero_()
     if rows == 0:
-        return y, saved
-    x = with_unit_stride(x)
-    res = x if residual is None else with_unit_stride(residual)
+        return
+    w, res = weights, x if residual is None else residual
     form = {"D": width, "H": hidden, "HP": padded, "SCALING": scaling, "PRECISION": precision()}
     grid = (triton.cdiv(rows, wide.rows),)
     options = launch_options(wide.warps, wide.stages, dtype)
     with on_device(x):
-        input_kernel[grid](
-            x, norm_weight, norm_bias,
-            norm_weight if scale_weight is None else scale_weight,
-            norm_bias if scale_bias is None else scale_bias,
-            down_weight, down_bias, weight_ih, bias_ih,
+        down_kernel[grid](
+            x, w.norm_weight, w.norm_bias,
+            w.norm_weight if w.scale_weight is None else w.scale_weight,
+            w.norm_bias if w.scale_bias is None else w.scale_bias,
+            w.down_weight, w.down_bias, w.weight_ih, w.bias_ih,
             saved.mean, saved.rstd, saved.s, saved.d, saved.fed, saved.gates,
-            rows, sequences, tokens, *x.stride()[:3], EPS,
+            rows, sequences, tokens, *x.stride()[:3], eps,
             **form, M=wide.rows, K=wide.columns, **options,
         )  # fmt: skip
         recurrence_kernel[(triton.cdiv(sequences, recurrence.rows),)](
-            saved.gates, weight_hh, bias_hh, saved.g, sequences, frames,
+            saved.gates, w.weight_hh, w.bias_hh, saved.g, sequences, frames,
             H=hidden, HP=padded, RESIDENT=resident(padded, dtype, x.device), PRECISION=precision(),
             M=recurrence.rows, K=recurrence.columns,
             **launch_options(recurrence.warps, recurrence.stages, dtype),
         )  # fmt: skip
-        output_kernel[grid](
-            saved.g, saved.s, x, res, up_weight, up_bias, y,
+        up_kernel[grid](
+            saved.g, saved.s, x, res, w.up_weight, w.up_bias, y,
             rows, sequences, tokens, *x.stride()[:3], *res.stride()[:3], *y.stride()[:3],
             **form, RESIDUAL=residual is not None, M=wide.rows, N=wide.columns, **options,
         )  # fmt: skip
-    return y, saved

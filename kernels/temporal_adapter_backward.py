@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from peclip_fast.kernels.temporal_adapter import (
-    Saved,
     config,
     hidden_gates,
     input_gates,
     offsets,
     resident,
-    with_unit_stride,
 )
 from peclip_fast.kernels.tiles import (
     dot,
@@ -31,12 +31,25 @@ from peclip_fast.kernels.tiles import (
     tanh,
 )
 
+if TYPE_CHECKING:
+    from peclip_fast.ops.temporal_adapter.triton import Saved
+    from peclip_fast.ops.temporal_adapter.weights import TemporalWeights
+
 MAX_GROUPS = 32
 ROWS_PER_GROUP = 512
 
 
+class Sums(NamedTuple):
+    """Over all rows, as `products` gives them."""
+
+    up: Tensor
+    down: Tensor
+    ih: Tensor
+    hh: Tensor
+
+
 @triton.jit
-def output_backward_kernel(
+def up_backward_kernel(
     dy_ptr, g_ptr, s_ptr, up_weight_ptr, up_bias_ptr, dg_ptr, a_ptr, ds_ptr,
     rows, sequences, tokens, clip_stride, frame_stride, token_stride,
     D: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, SCALING: tl.constexpr,
@@ -136,7 +149,7 @@ def recurrence_backward_kernel(
 
 
 @triton.jit
-def input_backward_kernel(
+def down_backward_kernel(
     dgates_ptr, d_ptr, s_ptr, ds_ptr, x_ptr, dy_ptr, mean_ptr, rstd_ptr,
     norm_weight_ptr, scale_weight_ptr, down_weight_ptr, weight_ih_ptr,
     dd_ptr, ds_out_ptr, dx_ptr,
@@ -285,35 +298,25 @@ def products(
 
 
 def backward(
-    dy: Tensor,
-    x: Tensor,
-    saved: Saved,
-    norm_weight: Tensor,
-    scale_weight: Tensor | None,
-    down_weight: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_hh: Tensor,
-    up_weight: Tensor,
-    up_bias: Tensor,
-    scaling: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """dx (B, T, L, D) in x's dtype, and the four sums that `weight_gradients` takes apart.
+    dy: Tensor, x: Tensor, saved: Saved, weights: TemporalWeights, scaling: str
+) -> tuple[Tensor, Sums]:
+    """dx (B, T, L, D) in x's dtype, and the sums of which `weight_gradients` makes the others.
 
-    The residual's gradient is `dy` itself.
+    dy and x are of unit last stride, the weights as in the forward pass. The residual's gradient is
+    `dy` itself.
     """
     clips, frames, tokens, width = x.shape
-    hidden, dtype = down_weight.shape[0], down_weight.dtype
+    hidden, dtype = weights.down_weight.shape[0], weights.down_weight.dtype
     sequences = clips * tokens
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
     wide, recurrence, _ = config(padded, dtype)
     mean, rstd, s, d, fed, gates, g = saved
+    w = weights
 
     def empty(*size: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.empty(size, dtype=dtype, device=x.device)
 
-    x, dy = with_unit_stride(x), with_unit_stride(dy)
     dg, a, dd = empty(rows, hidden), empty(rows, hidden), empty(rows, hidden)
     dgates, dhidden = empty(rows, 3 * hidden), empty(rows, 3 * hidden)
     ds_after, ds = empty(rows, dtype=torch.float32), empty(rows, dtype=torch.float32)
@@ -324,19 +327,20 @@ def backward(
     options = launch_options(wide.warps, wide.stages, dtype)
     with on_device(x):
         if rows > 0:
-            output_backward_kernel[grid](
-                dy, g, s, up_weight, up_bias, dg, a, ds_after, *order, *dy.stride()[:3],
+            up_backward_kernel[grid](
+                dy, g, s, w.up_weight, w.up_bias, dg, a, ds_after, *order, *dy.stride()[:3],
                 **form, M=wide.rows, K=wide.columns, **options,
             )  # fmt: skip
             recurrence_backward_kernel[(triton.cdiv(sequences, recurrence.rows),)](
-                gates, weight_hh, bias_hh, g, dg, dgates, dhidden, sequences, frames,
+                gates, w.weight_hh, w.bias_hh, g, dg, dgates, dhidden, sequences, frames,
                 H=hidden, HP=padded, RESIDENT=resident(padded, dtype, x.device),
                 PRECISION=precision(), M=recurrence.rows, K=recurrence.columns,
                 **launch_options(recurrence.warps, recurrence.stages, dtype),
             )  # fmt: skip
-            input_backward_kernel[grid](
-                dgates, d, s, ds_after, x, dy, mean, rstd, norm_weight,
-                norm_weight if scale_weight is None else scale_weight, down_weight, weight_ih,
+            down_backward_kernel[grid](
+                dgates, d, s, ds_after, x, dy, mean, rstd, w.norm_weight,
+                w.norm_weight if w.scale_weight is None else w.scale_weight,
+                w.down_weight, w.weight_ih,
                 dd, ds, dx, *order, *x.stride()[:3], *dy.stride()[:3], *dx.stride()[:3],
                 **form, M=wide.rows, K=wide.columns, **options,
             )  # fmt: skip
@@ -348,42 +352,33 @@ def backward(
         )
         ih = products(dgates, fed if scaling == "input" else d, size, gate_strides)
         hh = products(dhidden, g[:-1].view(rows, hidden), size, gate_strides)
-    return dx, up, down, ih, hh
+    return dx, Sums(up, down, ih, hh)
 
 
-def weight_gradients(
-    of_up: Tensor,
-    of_down: Tensor,
-    of_ih: Tensor,
-    of_hh: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    scale_weight: Tensor | None,
-    down_weight: Tensor,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of norm_weight, norm_bias, scale_weight, scale_bias, down_weight, down_bias,
-    weight_ih, weight_hh, bias_ih, bias_hh, up_weight, up_bias, in fp32.
+def weight_gradients(sums: Sums, weights: TemporalWeights) -> tuple[Any, ...]:
+    """Gradients of the weights, in their order and in fp32; None for a weight that is None.
 
     With P = x^T dd and Q = x^T ds, x^ = (x - mean) / std: z = gamma x^ + beta makes dW_d = dd^T z
     and dw_s = ds^T z sums of P, Q, sum(dd) and sum(ds), and dz = dd W_d + ds w_s makes the
-    gradients of gamma and beta so, too. None for a `scale_weight` that is None.
+    gradients of gamma and beta so, too.
     """
-    hidden, width = down_weight.shape
+    hidden, width = weights.down_weight.shape
 
     def parts(flat: Tensor, wide: int) -> tuple[Tensor, ...]:
         product, *rest = flat.split((wide * hidden, wide, hidden, 1))
         return product.view(wide, hidden), *rest
 
-    up, up_bias, *_ = parts(of_up, width)
-    p, q, dd_sum, ds_sum = parts(of_down, width)
-    ih, bias_ih, *_ = parts(of_ih, 3 * hidden)
-    hh, bias_hh, *_ = parts(of_hh, 3 * hidden)
-    gamma, beta, weight = norm_weight.float(), norm_bias.float(), down_weight.float()
+    up, up_bias, *_ = parts(sums.up, width)
+    p, q, dd_sum, ds_sum = parts(sums.down, width)
+    ih, bias_ih, *_ = parts(sums.ih, 3 * hidden)
+    hh, bias_hh, *_ = parts(sums.hh, 3 * hidden)
+    gamma, beta = weights.norm_weight.float(), weights.norm_bias.float()
+    weight = weights.down_weight.float()
     dgamma = (p * weight.t()).sum(1)
     dbeta = (dd_sum[:, None] * weight).sum(0)
     dscale = dscale_bias = None
-    if scale_weight is not None:
-        row = scale_weight[0].float()
+    if weights.scale_weight is not None:
+        row = weights.scale_weight[0].float()
         dgamma += row * q
         dbeta += row * ds_sum
         dscale, dscale_bias = (gamma * q + beta * ds_sum)[None], ds_sum

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from peclip_fast.ops.backends import search
+from peclip_fast.ops.declared import search
 
 
 @torch.compiler.assume_constant_result
-def select_constant(*call: Any) -> str:
-    """``backends.select`` as a constant of the graph: the search isn't traced."""
+def search_constant(*call: Any) -> str:
+    """`search` as a constant of the graph: it isn't traced."""
     return search(*call)

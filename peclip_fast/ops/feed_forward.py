@@ -10,11 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends
-from peclip_fast.ops.linear import product, takes, weight_parts
+from peclip_fast.ops import backends, extension
+from peclip_fast.ops.declared import Kernel, declare
+from peclip_fast.ops.dtypes import TYPES, product_dtype
+from peclip_fast.ops.products import product, takes, weight_parts
+from peclip_fast.ops.register import refuse_forward_mode, register
 
 OP = "feed_forward"
-ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/feed_forward.h
+ACTIVATIONS = {
+    "quick_gelu": 0,
+    "gelu": 1,
+}  # enum Activation in csrc/
 # Numbers of a part of the hidden tensor: it is still in the cache when it is read, and none of its
 # memory has to be asked for anew. Products of fewer rows keep fewer cores busy.
 _PART = 2**23
@@ -54,15 +60,14 @@ def feed_forward(
     weights = in_weight, in_bias, out_weight, out_bias
     _check(x, weights, activation)
     if backend != "reference":
-        dtype = backends.product_dtype(x)
+        dtype = product_dtype(x)
         hidden, width = in_weight.shape
         chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
         chosen = backends.frozen(OP, backend, chosen, weights)
         if chosen == "cpu":
-            backends.refuse_forward_mode(OP, chosen, (x, *weights))
+            refuse_forward_mode(OP, chosen, (x, *weights))
             save = torch.is_grad_enabled() and x.requires_grad
-            operator = torch.ops.peclip_fast.feed_forward_cpu
-            return operator(x.to(dtype), *weights, activation, save)[0]
+            return _feed_forward_cpu(x.to(dtype), *weights, activation, save)[0]
     return feed_forward_reference(x, *weights, activation)
 
 
@@ -80,19 +85,6 @@ def _check(x: Tensor, weights: tuple[Tensor, ...], activation: str) -> None:
             )
 
 
-backends.declare(OP, "cpu", backends.Kernel(("cpu",), backends.extension_missing))
-
-_WEIGHTS = "Tensor in_weight, Tensor in_bias, Tensor out_weight"
-_library = torch.library.Library("peclip_fast", "FRAGMENT")
-_library.define(
-    f"{OP}_cpu(Tensor x, {_WEIGHTS}, Tensor out_bias, str activation, bool save)"
-    " -> (Tensor, Tensor)"
-)
-_library.define(
-    f"{OP}_cpu_backward(Tensor grad, Tensor hidden, {_WEIGHTS}, str activation) -> Tensor"
-)
-
-
 def _forward(
     x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
     activation: str, save: bool,
@@ -103,11 +95,9 @@ def _forward(
     # Contiguous, whatever x is: empty_like would take over its strides.
     out, kept = rows.new_empty(rows.shape), rows.new_empty(len(rows) if save else 0, width)
     if _fused(activation, rows, in_weight, out_weight):
-        from peclip_fast import _C
-
         in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
         out_bias = out_bias.float().contiguous()
-        _C.feed_forward_cpu(
+        extension.load().feed_forward_cpu(
             len(rows), rows.data_ptr(), weight_parts(in_weight), bias.data_ptr(),
             weight_parts(out_weight), out_bias.data_ptr(), kept.data_ptr() if save else 0,
             out.data_ptr(), torch.get_num_threads(),
@@ -128,10 +118,8 @@ def _backward(
     rows = grad.reshape(-1, grad.shape[-1]).to(hidden.dtype).contiguous()
     bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
     if _fused(activation, rows, in_weight, out_weight):
-        from peclip_fast import _C
-
         in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
-        _C.feed_forward_cpu_backward(
+        extension.load().feed_forward_cpu_backward(
             len(rows), rows.data_ptr(), weight_parts(in_weight, by_rows=True), bias.data_ptr(),
             weight_parts(out_weight, by_rows=True), hidden.data_ptr(), dx.data_ptr(),
             torch.get_num_threads(),
@@ -159,20 +147,18 @@ def activate(
     activation: str, hidden: Tensor, bias: Tensor, out: Tensor, grad: Tensor | None = None
 ) -> None:
     """out = act(hidden + bias), or its gradient; `out` may be `hidden` or `grad`."""
-    from peclip_fast import _C
-
-    kind = (*hidden.shape, backends.TYPES[hidden.dtype], ACTIVATIONS[activation])
+    kind = (*hidden.shape, TYPES[hidden.dtype], ACTIVATIONS[activation])
     threads = torch.get_num_threads()
     operands = hidden.data_ptr(), bias.data_ptr()
     if grad is None:
-        _C.feed_forward_cpu_activate(*kind, *operands, out.data_ptr(), threads)
+        extension.load().feed_forward_cpu_activate(*kind, *operands, out.data_ptr(), threads)
     else:
-        _C.feed_forward_cpu_activate_backward(
+        extension.load().feed_forward_cpu_activate_backward(
             *kind, *operands, grad.data_ptr(), out.data_ptr(), threads
         )
 
 
-def _forward_fake(
+def _forward_like(
     x: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor, out_bias: Tensor,
     activation: str, save: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -180,29 +166,18 @@ def _forward_fake(
     return x.new_empty(x.shape), x.new_empty(rows, in_weight.shape[0])
 
 
-def _backward_fake(grad: Tensor, hidden: Tensor, *_: Any) -> Tensor:
+def _backward_like(grad: Tensor, hidden: Tensor, *_: Any) -> Tensor:
     return hidden.new_empty(grad.shape)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, in_weight, in_bias, out_weight, _, ctx.activation, _ = inputs
-    # `hidden` stays differentiable, so that a second derivative is refused instead of being zero.
-    ctx.save_for_backward(output[1], in_weight, in_bias, out_weight)
-    ctx.set_materialize_grads(False)
-
-
-def _autograd(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 7
-    dx = torch.ops.peclip_fast.feed_forward_cpu_backward(grad, *ctx.saved_tensors, ctx.activation)
-    return dx, *(None,) * 6
-
-
-_library.impl(f"{OP}_cpu", _forward, "CPU")
-_library.impl(f"{OP}_cpu_backward", _backward, "CPU")
-torch.library.register_fake(f"peclip_fast::{OP}_cpu", _forward_fake, lib=_library)
-torch.library.register_fake(f"peclip_fast::{OP}_cpu_backward", _backward_fake, lib=_library)
-torch.library.register_autograd(
-    f"peclip_fast::{OP}_cpu", _autograd, setup_context=_setup_context, lib=_library
+declare(OP, "cpu", Kernel(("cpu",), extension.missing, verified=True))
+_feed_forward_cpu = register(
+    OP,
+    "cpu",
+    forward=_forward,
+    forward_like=_forward_like,
+    backward=_backward,
+    backward_like=_backward_like,
+    gradients=("x",),
+    saved=("hidden",),
 )
-backends.refuse_second_derivatives(_library, OP, "cpu")

@@ -20,7 +20,7 @@ compile_size = 64bit
 Resource usage:
  Common:
   GLOBAL:0
- Function void peclip_fast::(anonymous namespace)::walk_kernel<__half, true>(peclip_fast::(anonymous namespace)::A):
+ Function void peclip_fast::(anonymous namespace)::recurrence_kernel<__half, true>(peclip_fast::(anonymous namespace)::A):
   REG:74 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:480 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function both(float*):
   REG:10 STACK:0 SHARED:1024 LOCAL:0 CONSTANT[0]:360 TEXTURE:0 SURFACE:0 SAMPLER:0
@@ -48,7 +48,7 @@ Resource usage:
 
 def test_report_of_several_architectures() -> None:
     assert parse(REPORT) == {
-        ("walk<fp16, true>", 80): Usage(74, 0, 0),
+        ("recurrence<fp16, true>", 80): Usage(74, 0, 0),
         ("both", 80): Usage(10, 0, 1024),
         ("stack", 90): Usage(24, 64, 0),
         ("spill", 90): Usage(64, 1528, 0),
@@ -74,8 +74,8 @@ def test_unknown_stack_is_an_error() -> None:
         ("forward_kernel", "forward"),
         ("peclip_fast::probe_kernel()", "probe"),
         (
-            "void a::(anonymous namespace)::walk<float, true, -3>(float*, int)",
-            "walk<fp32, true, -3>",
+            "void a::(anonymous namespace)::recurrence<float, true, -3>(float*, int)",
+            "recurrence<fp32, true, -3>",
         ),
         ("void a::f<__nv_bfloat16, (a::Scaling)2>(a::B<float, (a::C)1>)", "f<bf16, (Scaling)2>"),
         ("void a::kernel_of<a::Pair<__half, float> >(int)", "kernel_of<Pair<fp16, fp32> >"),

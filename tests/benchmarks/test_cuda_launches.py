@@ -32,37 +32,40 @@ def extension(*plan: tuple[str, int, int]) -> ModuleType:
 
 def test_launched_kernels_have_a_size_and_all_their_memory() -> None:
     compiled = {
-        ("walk<bf16, 1>", 90): Usage(139, 0, 512),
-        ("walk<bf16, 2>", 90): Usage(154, 0, 512),
-        ("walk<bf16, 1>", 103): Usage(139, 0, 512),  # not one of the table's
+        ("recurrence<bf16, 1>", 90): Usage(139, 0, 512),
+        ("recurrence<bf16, 2>", 90): Usage(154, 0, 512),
+        ("recurrence<bf16, 1>", 103): Usage(139, 0, 512),  # not one of the table's
         ("probe", 90): Usage(4, 0, 0),
     }
     with mock.patch.object(cubins, "read", return_value=compiled):
-        found = cuda_launches.measure(extension(("walk", 384, 4096)), [CASE])
-    walk = Key("cuda", "temporal_adapter", "walk<bf16, 1>", "768, 96, bf16 autocast", 90)
+        found = cuda_launches.measure(extension(("recurrence", 384, 4096)), [CASE])
+    recurrence = Key(
+        "cuda", "temporal_adapter", "recurrence<bf16, 1>", "768, 96, bf16 autocast", 90
+    )
     assert found == {
-        walk: Usage(139, 0, 4608, 384),
-        walk._replace(kernel="walk<bf16, 2>", case=""): Usage(154, 0, 512),
+        recurrence: Usage(139, 0, 4608, 384),
+        recurrence._replace(kernel="recurrence<bf16, 2>", case=""): Usage(154, 0, 512),
     }
 
 
 def test_a_plan_for_a_kernel_that_is_not_there_is_an_error() -> None:
+    compiled = {("recurrence<bf16, 2>", 90): Usage(1, 0, 0)}
     with (
-        mock.patch.object(cubins, "read", return_value={("walk<bf16, 2>", 90): Usage(1, 0, 0)}),
-        pytest.raises(KeyError, match="walk<bf16, 1>"),
+        mock.patch.object(cubins, "read", return_value=compiled),
+        pytest.raises(KeyError, match="recurrence<bf16, 1>"),
     ):
-        cuda_launches.measure(extension(("walk", 384, 4096)), [CASE])
+        cuda_launches.measure(extension(("recurrence", 384, 4096)), [CASE])
 
 
 @pytest.mark.parametrize(
     ("name", "case", "threads", "kernel"),
     [
-        ("narrow", CASE, 384, "narrow<bf16, bf16, true>"),
-        ("narrow_backward", CASE, 384, "narrow<bf16, fp32, false>"),
-        ("walk", Case(768, 192, "fp16"), 384, "walk<fp16, 2>"),
-        ("walk_backward", Case(512, 64, "fp32"), 256, "walk_backward<fp32, 1>"),
-        ("widen", CASE, 384, "widen<bf16, 3, false>"),
-        ("widen_backward", Case(1024, 128, "bf16"), 256, "widen<bf16, 6, true>"),
+        ("down", CASE, 384, "down<bf16, bf16, true>"),
+        ("up_backward", CASE, 384, "down<bf16, fp32, false>"),
+        ("recurrence", Case(768, 192, "fp16"), 384, "recurrence<fp16, 2>"),
+        ("recurrence_backward", Case(512, 64, "fp32"), 256, "recurrence_backward<fp32, 1>"),
+        ("up", CASE, 384, "up<bf16, 3, false>"),
+        ("down_backward", Case(1024, 128, "bf16"), 256, "up<bf16, 6, true>"),
     ],
 )
 def test_forms_of_the_templates(name: str, case: Case, threads: int, kernel: str) -> None:

@@ -21,15 +21,16 @@ from benchmarks.resource_table import (
     strangers,
 )
 
-WALK = Key("cuda", "temporal_adapter", "walk<bf16, true>", "768, 96, bf16", 90)
+RECURRENCE = Key("cuda", "temporal_adapter", "recurrence<bf16, true>", "768, 96, bf16", 90)
 ROWS = Key("triton", "bottleneck_adapter", "rows", "768, 96, bf16", 90)
 TABLE = Table(
     {"cuda": Compiler("13.0.88", "2026-11-22"), "triton": Compiler("3.9.0", "2026-11-20")},
     {
-        WALK: Usage(128, 0, 67_600, 256),
-        WALK._replace(sm=86): Usage(120, 0, 12_288, 256),  # another kernel has this size on sm_75
-        WALK._replace(kernel="pack<bf16>", sm=75): Usage(32, 0, 0, 128),
-        WALK._replace(kernel="walk<fp32, true>", case=""): Usage(96, 0, 0),
+        RECURRENCE: Usage(128, 0, 67_600, 256),
+        # On sm_75 another kernel has this size.
+        RECURRENCE._replace(sm=86): Usage(120, 0, 12_288, 256),
+        RECURRENCE._replace(kernel="pack<bf16>", sm=75): Usage(32, 0, 0, 128),
+        RECURRENCE._replace(kernel="recurrence<fp32, true>", case=""): Usage(96, 0, 0),
         ROWS: Usage(168, 0, 41_472, 128),
         ROWS._replace(sm=120): Usage(255, 40, 40_960, 256),
     },
@@ -45,7 +46,7 @@ def test_a_cell() -> None:
     row = next(line for line in text.splitlines() if line.startswith("| `rows` "))
     assert row == "| `rows` | 768, 96, bf16 | 128 | 168 / 40.5 / 3 |  |"
     assert "| 255 / 40 / 1, 40 B stack |" in text
-    assert "| `walk<fp32, true>` |  |  |  |  | 96 |" in text
+    assert "| `recurrence<fp32, true>` |  |  |  |  | 96 |" in text
 
 
 def test_a_broken_cell_is_an_error() -> None:
@@ -71,19 +72,19 @@ def test_spills_are_named() -> None:
 
 
 def test_a_block_that_no_longer_fits_is_named() -> None:
-    small = WALK._replace(sm=86)
+    small = RECURRENCE._replace(sm=86)
     big = {small: Usage(64, 0, 102_400, 256)}
     assert misfits(TABLE.usages, TABLE) == []
     assert misfits(big, TABLE) == [
-        "temporal_adapter walk<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor holds "
-        "a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
+        "temporal_adapter recurrence<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor "
+        "holds a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
     ]
     assert misfits(big, Table({}, big)) == []
 
 
 def test_occupancy_is_not_guessed() -> None:
-    assert blocks(WALK, Usage(128, 0, 0)) is None
-    assert blocks(WALK, Usage(128, 0, 0, 256)) == 2
+    assert blocks(RECURRENCE, Usage(128, 0, 0)) is None
+    assert blocks(RECURRENCE, Usage(128, 0, 0, 256)) == 2
 
 
 def test_new_and_vanished_kernels_are_named() -> None:

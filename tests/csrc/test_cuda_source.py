@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import geometric_mean
@@ -16,9 +15,8 @@ from helpers import shim_build
 from helpers.shim_memory import WatchedMemory
 from torch import Tensor
 
-import peclip_fast
-from peclip_fast.ops import temporal_adapter_cuda
-from peclip_fast.ops.temporal_adapter import SCALINGS, temporal_adapter_reference
+from peclip_fast.ops import extension, temporal_adapter
+from peclip_fast.ops.temporal_adapter import SCALINGS, TemporalWeights, cuda
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Shape = tuple[int, int, int, int]
@@ -77,7 +75,7 @@ def named(results: list[Tensor | None], operands: Operands) -> Results:
 
 def eager(operands: Operands, grad: Tensor, scaling: str) -> Results:
     leaves = [None if t is None else t.clone().requires_grad_() for t in operands]
-    y = temporal_adapter_reference(*leaves, scaling=scaling)
+    y = temporal_adapter(*leaves, scaling=scaling, backend="reference")
     grads = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad.to(y.dtype)))
     return named([y.detach(), *(None if t is None else next(grads) for t in leaves)], operands)
 
@@ -88,18 +86,17 @@ Fused = Callable[..., Results]
 @pytest.fixture
 def fused(cuda_on_cpu: Path, monkeypatch: pytest.MonkeyPatch) -> Fused:
     module = shim_build.load_extension(cuda_on_cpu)
-    monkeypatch.setitem(sys.modules, "peclip_fast._C", module)
-    monkeypatch.setattr(peclip_fast, "_C", module, raising=False)
+    monkeypatch.setattr(extension, "load", lambda: module)
 
     def run(
         operands: Operands, grad: Tensor, scaling: str, dtype: torch.dtype | None = None
     ) -> Results:
-        x, residual, *weights = operands
+        x, residual, *rest = operands
         assert x is not None
-        chosen = (scaling, dtype or x.dtype)
+        weights, chosen = TemporalWeights(*rest), (scaling, dtype or x.dtype)
         with WatchedMemory(cuda_on_cpu, (*operands, grad)):
-            out, *kept = temporal_adapter_cuda.forward(x, residual, *weights, *chosen, True)
-            dx, *gradients = temporal_adapter_cuda.backward(grad, x, kept, *weights, *chosen)
+            out, kept = cuda.forward(x, residual, weights, *chosen, True)
+            dx, gradients = cuda.backward(grad, x, kept, weights, *chosen)
         return named([out, dx, grad, *gradients], operands)
 
     return run
@@ -150,7 +147,7 @@ SMALL = [
 LARGE = [
     ((2, 16, 1, 48), 48, torch.float32),
     ((1, 2, 3, 100), 96, torch.float16),
-    ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the walk, four groups in narrow
+    ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the recurrence, four groups in down
     ((1, 2, 3, 40), 192, torch.bfloat16),
 ]
 
@@ -268,9 +265,9 @@ def test_what_fits_no_block_is_refused_by_name(
     def why(kilobytes: int, dtype: torch.dtype, hidden: int) -> str | None:
         has = SimpleNamespace(shared_memory_per_block_optin=kilobytes << 10)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: has)
-        return temporal_adapter_cuda._too_large(torch.device("cuda"), dtype, 768, hidden)
+        return cuda.too_large(torch.device("cuda"), dtype, 768, hidden)
 
-    assert "kernel walk_backward needs 74496 bytes" in (why(64, torch.float32, 192) or "")
+    assert "kernel recurrence_backward needs 74496 bytes" in (why(64, torch.float32, 192) or "")
     assert why(99, torch.float32, 192) is None
     for dtype in FLOATS:
         assert why(64, dtype, 96) is None
@@ -305,16 +302,17 @@ def test_forward_alone_gives_the_same_bits(fused: Fused, cuda_on_cpu: Path, scal
     given = cast(operands, torch.bfloat16)
     expected = fused(given, grad.bfloat16(), scaling)["out"]
     with WatchedMemory(cuda_on_cpu, given):
-        out, *kept = temporal_adapter_cuda.forward(*given, scaling, torch.bfloat16, False)
+        weights = TemporalWeights(*given[2:])
+        out, kept = cuda.forward(*given[:2], weights, scaling, torch.bfloat16, False)
     assert torch.equal(out, expected)
-    assert all(t.numel() == 0 for t in kept)
+    assert kept is None
 
 
 def barriers() -> list[str]:
     """file:line of every barrier in the sources."""
     return [
         f"{path.name}:{number}"
-        for path in sorted((*shim_build.CSRC.glob("*.cu"), *shim_build.CSRC.glob("*.cuh")))
+        for path in sorted((*shim_build.CSRC.rglob("*.cu"), *shim_build.CSRC.rglob("*.cuh")))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if re.search(r"__sync(threads|warp)\(", line.partition("//")[0])
     ]

@@ -1,4 +1,4 @@
-"""Compiles the .cu files for the CPU: by g++, against the CUDA stand-in in shim/."""
+"""Compiles the .cu files for the CPU: by g++, against the CUDA stand-in in tests/csrc/shim/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-SHIM = Path(__file__).parent / "shim"
+SHIM = Path(__file__).parents[1] / "csrc" / "shim"
 CSRC = Path(__file__).parents[2] / "csrc"
 
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
@@ -21,7 +21,7 @@ COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "
 LINKED = ("-shared", "-Wl,-Bsymbolic", "-Wl,--wrap=memcpy")
 # Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
 WATCHED = (
-    "-x", "c++", f"-I{SHIM}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
+    "-x", "c++", f"-I{SHIM}", f"-I{CSRC}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
     "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
     "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero",
 )  # fmt: skip
@@ -43,13 +43,13 @@ def _run(command: Sequence[str | Path]) -> None:
 
 
 def cuda_sources(folder: Path) -> list[Path]:
-    """The .cu files of a folder, none with static shared memory, which the shim doesn't have."""
-    for path in (*folder.glob("*.cu"), *folder.glob("*.cuh")):
+    """The .cu files under a folder, none with static shared memory, which the shim doesn't have."""
+    for path in (*folder.rglob("*.cu"), *folder.rglob("*.cuh")):
         for line in path.read_text().splitlines():
             code = line.partition("//")[0]
             if re.search(r"\b__shared__\b", code) and not re.search(r"extern\s+__shared__", code):
                 raise RuntimeError(f"{path.name}: static shared memory: {line.strip()}")
-    return sorted(folder.glob("*.cu"))
+    return sorted(folder.rglob("*.cu"))
 
 
 def link(
@@ -58,7 +58,7 @@ def link(
     """Compile the sources, each with its own flags, and the shim into one shared library."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [*sources, *((path, ("-O2", *shim_flags)) for path in sorted(SHIM.glob("*.cpp")))]
-    objects = [folder / f"{path.name}.o" for path, _ in jobs]
+    objects = [folder / f"{number}-{path.name}.o" for number, (path, _) in enumerate(jobs)]
 
     def compile_one(job: tuple[Path, Sequence[str]], to: Path) -> None:
         _run(["g++", *COMMON, *job[1], "-c", job[0], "-o", to])
@@ -75,11 +75,11 @@ def build_extension(folder: Path) -> Path:
     import pybind11
 
     host = [
-        f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}",
+        f"-I{CSRC}", f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}",
         "-DPECLIP_FAST_CUDA", '-DPECLIP_FAST_CUDA_VERSION="shim"', '-DPECLIP_FAST_CUDA_ARCHS="90"',
         '-DPECLIP_FAST_VERSION="0"', "-fvisibility=hidden", "-O0",
     ]  # fmt: skip
-    isa = ["-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4", "-O0"]
+    isa = [f"-I{CSRC}", "-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4", "-O0"]
     return link(
         folder,
         f"_C{sysconfig.get_config_var('EXT_SUFFIX')}",
@@ -87,8 +87,9 @@ def build_extension(folder: Path) -> Path:
             *((path, WATCHED) for path in cuda_sources(CSRC)),
             *(
                 (path, isa if "kernels" in path.name else host)
-                for path in CSRC.glob("*.cpp")
-                if '#include "amx' not in path.read_text()  # of which no GPU kernel needs anything
+                for path in CSRC.rglob("*.cpp")
+                # No GPU kernel needs anything of these.
+                if '#include "cpu/amx' not in path.read_text()
             ),
         ],
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from peclip_fast.ops import backends
+from peclip_fast.ops.devices import triton_missing
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def triton_device() -> Iterator[str]:
 
     Fresh memory holds NaN, so a result that no kernel wrote, or a stray read, shows.
     """
-    if reason := backends.triton_missing():
+    if reason := triton_missing():
         pytest.skip(reason)
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import attention, backends
-from peclip_fast.ops.linear import amx_missing
+from peclip_fast.ops.declared import search
+from peclip_fast.ops.extension import amx_missing
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -164,7 +165,7 @@ def test_reference_gradient() -> None:
 
 def test_what_auto_takes() -> None:
     """The matrix unit for what it can do, PyTorch for the rest, the same numbers either way."""
-    backends.search.cache_clear()
+    search.cache_clear()
     cpu = torch.device("cpu")
     for dtype, width, tokens, expected in (
         (BF16, 64, 199, "cpu"), (BF16, 80, 199, "reference"), (BF16, 160, 9, "reference"),

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 import torch
 
+from peclip_fast import ops
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends
+from peclip_fast.ops import backends, declared
+from peclip_fast.ops.declared import Kernel
 
 CPU = torch.device("cpu")
 SIZES = (768, 96)
+Kernels = dict[tuple[str, str], Kernel]
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], backends.Kernel]:
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernels]:
     """An operator `op` with made-up kernels: cpu is there, triton lacks something."""
-    declared: dict[tuple[str, str], backends.Kernel] = {}
-    monkeypatch.setattr(backends, "_kernels", declared)
-    monkeypatch.setattr(backends, "VERIFIED", set())
-    backends.search.cache_clear()
-    backends.declare(
-        "op",
-        "cpu",
-        backends.Kernel(("cpu",), lambda: None, width=(8, 1024), hidden=(1, 192), frames=(1, 256)),
-    )
-    backends.declare("op", "triton", backends.Kernel(("cuda",), lambda: "triton has a cold"))
-    yield declared
-    backends.search.cache_clear()
+    made_up = {
+        ("op", "cpu"): Kernel(
+            ("cpu",), lambda: None, width=(8, 1024), hidden=(1, 192), frames=(1, 256)
+        ),
+        ("op", "triton"): Kernel(("cuda",), lambda: "triton has a cold"),
+    }
+    monkeypatch.setattr(declared, "_kernels", made_up)
+    declared.search.cache_clear()
+    yield made_up
+    declared.search.cache_clear()
+
+
+def verify(kernels: Kernels, backend: str) -> None:
+    kernels["op", backend] = replace(kernels["op", backend], verified=True)
 
 
 def select(backend: str, dtype: torch.dtype = torch.float32, frames: int = 16, **sizes: int) -> str:
@@ -34,17 +42,17 @@ def select(backend: str, dtype: torch.dtype = torch.float32, frames: int = 16, *
     return backends.select("op", backend, CPU, dtype, width, hidden, frames)
 
 
-def test_auto_takes_verified_kernels_only(kernels: object) -> None:
+def test_auto_takes_verified_kernels_only(kernels: Kernels) -> None:
     assert select("auto") == "reference"
-    backends.VERIFIED.add(("op", "cpu"))
+    verify(kernels, "cpu")
     assert select("auto") == "reference", "the choice is remembered"
-    backends.search.cache_clear()
+    declared.search.cache_clear()
     assert select("auto") == "cpu"
     assert select("auto", hidden=193) == "reference"
     assert select("auto", dtype=torch.float64) == "reference"
 
 
-def test_named_backends_run_or_raise(kernels: object) -> None:
+def test_named_backends_run_or_raise(kernels: Kernels) -> None:
     assert select("cpu") == "cpu"
     assert select("reference") == "reference"
     for backend, sizes, reason in (
@@ -61,52 +69,38 @@ def test_named_backends_run_or_raise(kernels: object) -> None:
         select("gpu")
 
 
-def test_a_kernel_stays_on_its_device(
-    kernels: dict[tuple[str, str], backends.Kernel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernels["op", "triton"] = backends.Kernel(("cuda",), lambda: None)
+def test_a_kernel_stays_on_its_device(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels["op", "triton"] = Kernel(("cuda",), lambda: None)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(InputError, match="it runs on cuda tensors, or on cpu with TRITON_INTERPR"):
         select("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert select("triton") == "triton"
-    backends.VERIFIED.add(("op", "triton"))
+    verify(kernels, "triton")
     assert select("auto") == "reference", "the interpreter is for tests and never chosen"
 
 
-def test_capability(
-    kernels: dict[tuple[str, str], backends.Kernel], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_capability(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     device = torch.device("cuda", 0)
-    kernels["op", "cuda"] = backends.Kernel(("cuda",), lambda: None, capability=(8, 0))
+    kernels["op", "cuda"] = Kernel(("cuda",), lambda: None, capability=(8, 0))
     call = (device, torch.bfloat16, *SIZES, 16)
-    backends.VERIFIED.add(("op", "cuda"))
+    verify(kernels, "cuda")
     assert backends.select("op", "auto", *call) == "reference"
     with pytest.raises(InputError, match=r"needs compute capability 8\.0, this GPU has 7\.5"):
         backends.select("op", "cuda", *call)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert backends.select("op", "cuda", *call) == "cuda"
-    backends.search.cache_clear()
+    declared.search.cache_clear()
     assert backends.select("op", "auto", *call) == "cuda"
-
-
-def test_second_derivatives_are_refused_by_name() -> None:
-    library = torch.library.Library("peclip_fast_test", "FRAGMENT")
-    library.define("half_cpu_backward(Tensor x) -> Tensor")
-    library.impl("half_cpu_backward", lambda x: x / 2, "CPU")
-    backends.refuse_second_derivatives(library, "half", "cpu")
-    x = torch.ones(3, requires_grad=True)
-    y = torch.ops.peclip_fast_test.half_cpu_backward(x)
-    assert y.tolist() == [0.5] * 3
-    with pytest.raises(NotImplementedError, match="half: the cpu backend has no second deriv"):
-        y.sum().backward()
 
 
 def test_describe() -> None:
     """Every operator, every device, every backend: a choice or a reason."""
     answer = backends.describe()
-    assert set(answer) == set(backends.OPERATORS)
+    assert (
+        set(answer) == set(declared.operators()) == set(ops.__all__) - {"gru_weights", "gru_with"}
+    )
     for devices in answer.values():
         assert set(devices) == {"cpu", "cuda"}
         for entry in devices.values():
@@ -115,7 +109,7 @@ def test_describe() -> None:
             assert all(entry["not_taken"].values())
     for op, devices in answer.items():
         choice = devices["cpu"]["choice"]
-        assert choice == "reference" or (op, choice) in backends.VERIFIED
+        assert choice == "reference" or declared._kernels[op, choice].verified
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -131,4 +125,4 @@ def test_describe_without_a_gpu() -> None:
 def test_auto_on_a_gpu_is_verified() -> None:
     for op, devices in backends.describe().items():
         choice = devices["cuda"]["choice"]
-        assert choice == "reference" or (op, choice) in backends.VERIFIED
+        assert choice == "reference" or declared._kernels[op, choice].verified

@@ -23,7 +23,7 @@ from helpers.comparison import ALONE, FLOATS, LAYOUTS
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, bottleneck_adapter
+from peclip_fast.ops import bottleneck_adapter, extension
 
 BF16 = torch.bfloat16
 # What AMX takes in bf16, with broken blocks of rows, and what it does not.
@@ -34,8 +34,8 @@ SIZES = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def extension() -> None:
-    if reason := backends.extension_missing():
+def built() -> None:
+    if reason := extension.missing():
         pytest.skip(reason)
 
 

@@ -11,16 +11,15 @@ from helpers.comparison import DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_ea
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import feed_forward
-from peclip_fast.ops.backends import extension_missing
+from peclip_fast.ops import extension, feed_forward
 
 OPS = torch.ops.peclip_fast
 SIZES = [((1, 1), 1), ((3, 5, 17), 33), ((2, 64), 130), ((40, 96), 384), ((0, 8), 16), ((24,), 96)]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def extension() -> None:
-    if reason := extension_missing():
+def built() -> None:
+    if reason := extension.missing():
         pytest.skip(reason)
 
 

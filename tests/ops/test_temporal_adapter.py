@@ -12,17 +12,12 @@ from helpers.temporal_adapter_cases import NAMES, inputs, nn_gru, run
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, temporal_adapter
-from peclip_fast.ops import temporal_adapter_cpu_kernels as cpu_kernels
-from peclip_fast.ops.temporal_adapter import (
-    SCALINGS,
-    gru_weights,
-    gru_with,
-    temporal_adapter_reference,
-)
+from peclip_fast.ops import extension, temporal_adapter
+from peclip_fast.ops.temporal_adapter import SCALINGS, TemporalWeights, gru_weights, gru_with
+from peclip_fast.ops.temporal_adapter import cpu_kernels as kernels
 
 needs_extension = pytest.mark.skipif(
-    backends.extension_missing() is not None, reason="the extension is not built here"
+    extension.missing() is not None, reason="the extension is not built here"
 )
 
 
@@ -30,7 +25,8 @@ needs_extension = pytest.mark.skipif(
 def test_reference_equals_nn_gru(frames: int) -> None:
     operands, _ = inputs((2, frames, 3, 20), 5)
     expected = nn_gru(operands)
-    assert torch.allclose(temporal_adapter_reference(*operands), expected, rtol=1e-12, atol=1e-12)
+    found = temporal_adapter(*operands, backend="reference")
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_weights_go_to_nn_gru_and_back() -> None:
@@ -72,7 +68,7 @@ def test_gradcheck_of_the_reference(scaling: str, residual: bool) -> None:
     def function(*tensors: Tensor) -> Tensor:
         rest = iter(tensors)
         full = [None if t is None else next(rest) for t in operands]
-        return temporal_adapter_reference(*full, scaling=scaling)
+        return temporal_adapter(*full, scaling=scaling, backend="reference")
 
     assert torch.autograd.gradcheck(function, given)
 
@@ -124,12 +120,12 @@ def test_large_numbers_saturate_and_nan_stays() -> None:
     operands = [t.float() for t in operands]
     operands[9] *= 1e4  # W_hh: gates far beyond where their exponentials overflow
     operands[8] *= 1e4
-    expected = temporal_adapter_reference(*operands)
+    expected = temporal_adapter(*operands, backend="reference")
     assert torch.allclose(temporal_adapter(*operands, backend="cpu"), expected, atol=1e-4)
     operands[0][0, 1, 0] = float("nan")
     assert torch.equal(
         temporal_adapter(*operands, backend="cpu").isnan(),
-        temporal_adapter_reference(*operands).isnan(),
+        temporal_adapter(*operands, backend="reference").isnan(),
     )
 
 
@@ -198,23 +194,22 @@ def test_kernels_give_the_same_bits_at_any_number_of_threads() -> None:
     s = torch.rand(2, 5, 77, generator=generator)
     x, dz = torch.randn(2, 2, 5, 77, 33, generator=generator).unbind(0)
     norm_weight, norm_bias, up_bias = torch.randn(3, 33, generator=generator).unbind(0)
+    absent = dict.fromkeys(TemporalWeights._fields)
+    weights = TemporalWeights(
+        **{**absent, "norm_weight": norm_weight, "norm_bias": norm_bias, "up_bias": up_bias}
+    )
     results = []
     threads = torch.get_num_threads()
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            states, activated = cpu_kernels.walk(gates, weight, bias, s, "after_up")
-            back = cpu_kernels.walk_backward(
+            states, activated = kernels.recurrence(gates, weight, bias, s, "after_up")
+            back = kernels.recurrence_backward(
                 grad, gates, states, gates, states, weight, bias, s, "after_up"
-            )  # fmt: skip
-            entered = cpu_kernels.enter(
-                x, None, norm_weight, norm_bias, None, None, up_bias, False, torch.float32
             )
-            left = cpu_kernels.leave(
-                dz.clone(), None, x, x, entered[2], entered[3], s, norm_weight, norm_bias, None,
-                False,
-            )  # fmt: skip
-            results.append([states, activated, *back, entered[0], entered[4], *left])
+            z, _, mean, rstd, base = kernels.down(x, None, weights, False, torch.float32)
+            down_back = kernels.down_backward(dz.clone(), None, x, x, mean, rstd, s, weights, False)
+            results.append([states, activated, *back, z, base, *down_back])
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
@@ -233,7 +228,7 @@ def test_opcheck(scaling: str, dtype: torch.dtype) -> None:
         torch.library.opcheck(forward, (*leaves, scaling, dtype, False))
         _, *saved = forward(*leaves, scaling, dtype, True)
         weights = [None if t is None else t.detach() for t in leaves[2:]]
-        arguments = (grad.to(dtype), leaves[0].detach(), saved, *weights, scaling, dtype)
+        arguments = (grad.to(dtype), leaves[0].detach(), *saved, *weights, scaling, dtype)
     torch.library.opcheck(
         torch.ops.peclip_fast.temporal_adapter_cpu_backward,
         arguments,
@@ -322,7 +317,7 @@ def test_wrong_kinds_are_refused() -> None:
     operands, _ = inputs((1, 2, 3, 16), 4)
     with pytest.raises(InputError, match="scaling 'both' is not one of none, input, recurrence"):
         temporal_adapter(*operands, scaling="both")
-    if backends.extension_missing() is None:
+    if extension.missing() is None:
         mixed = [t.float() for t in operands]
         mixed[6] = mixed[6].bfloat16()
         with pytest.raises(InputError, match=r"down_weight is torch.bfloat16, expected x's"):

@@ -334,7 +334,7 @@ def test_opcheck(
     x, _, *weights = (None if leaf is None else leaf.detach() for leaf in leaves)
     torch.library.opcheck(
         OPS.temporal_adapter_triton_backward,
-        (torch.ones_like(y), x, kept, *weights, scaling, dtype),
+        (torch.ones_like(y), x, *kept, *weights, scaling, dtype),
         test_utils=ALONE,
     )
 

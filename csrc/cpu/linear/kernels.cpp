@@ -1,0 +1,126 @@
+// Products with a weight on the CPU's matrix unit, and the packing of weights for them.
+//
+// Everything here has internal linkage and uses no library template, see elementary.h.
+#include "cpu/amx_product.h"
+
+namespace peclip_fast {
+namespace cpu_amx {
+namespace {
+
+struct WideRows {  // rows of a float32 matrix, rounded
+    const float* data;
+    int64_t stride;
+    __m512i at(int64_t row, int64_t column) const {
+        const float* from = data + row * stride + column;
+        return narrow(_mm512_loadu_ps(from), _mm512_loadu_ps(from + 16));
+    }
+};
+
+template <class Matrix>
+void pack(const Matrix& W, const Weight& w, int64_t first, int64_t last, uint16_t* to) {
+    const PairRows pair;
+    for (int64_t column = first * kPanel; column < last * kPanel; column += kPanel)
+        for (int64_t k = 0; k < w.depth; k += 32, to += 2 * kTile) {
+            if (w.by_rows) {
+                for (int64_t p = 0; p < 16; ++p)
+                    pair(W.at(k + 2 * p, column), W.at(k + 2 * p + 1, column), to, p);
+                continue;
+            }
+            for (int64_t half = 0; half < 2; ++half) {
+                __m512i r[16];
+                for (int i = 0; i < 16; ++i) r[i] = W.at(column + half * 16 + i, k);
+                transpose(r);
+                for (int i = 0; i < 16; ++i) _mm512_store_si512(to + half * kTile + i * 32, r[i]);
+            }
+        }
+}
+
+}  // namespace
+
+void pack_weight(const Weight& w, int64_t first, int64_t last, uint16_t* packed) {
+    const int64_t rows = w.by_rows ? w.depth : w.columns, stride = w.by_rows ? w.columns : w.depth;
+    uint16_t* to = packed + first * kPanel * w.depth;
+    if (w.wide)
+        pack(WideRows{static_cast<const float*>(w.data), stride}, w, first, last, to);
+    else
+        pack(Rows{static_cast<const uint16_t*>(w.data), rows, stride}, w, first, last, to);
+}
+
+void linear(const LinearArguments& a, const LinearTask& task, const uint16_t* packed,
+            uint16_t* scratch) {
+    const Tiles tiles;
+    const int64_t depth = a.weight.depth, columns = a.weight.columns;
+    const Writer write(a.output, a.rows, columns);
+    const int64_t count = smaller(kRowsPerTask, a.rows - task.row);
+    pack_rows({a.x, a.rows, depth}, task.row, blocks(count), depth, scratch);
+    product(scratch, blocks(count), depth, packed, task.first_panel, task.last_panel,
+            [&](int64_t m, int64_t panel, const float* C) {
+                const Bias bias(a.bias, panel);
+                const int64_t column = panel * kPanel, rows = smaller(kBlock, count - m);
+                for (int64_t r = 0; r < rows; ++r, C += kBlock) {
+                    const int64_t row = task.row + m + r, at = row * columns + column;
+                    __m512 low = _mm512_add_ps(_mm512_load_ps(C), bias.low);
+                    __m512 high = _mm512_add_ps(_mm512_load_ps(C + 16), bias.high);
+                    for (const uint16_t* added : a.added) {
+                        if (!added) continue;
+                        low = _mm512_add_ps(low, widen(added + at));
+                        high = _mm512_add_ps(high, widen(added + at + 16));
+                        prefetch(added + at + kBlock * columns, kPanel);  // of the next block
+                    }
+                    write(row, column, narrow(low, high));
+                }
+            });
+}
+
+void pack_transposed(const WeightGradientArguments& a, int64_t first, int64_t last,
+                     uint16_t* packed) {
+    const Rows dy = {a.dy, a.rows, a.dy_stride};
+    const PairRows pair;
+    const int64_t depth = blocks(a.rows);
+    alignas(64) uint16_t pairs[2 * kTile];
+    for (int64_t row = first * kBlock; row < last * kBlock; row += kBlock)
+        for (int64_t column = 0; column < a.columns; column += kBlock) {
+            for (int64_t p = 0; p < 16; ++p)
+                pair(dy.at(row + 2 * p, column), dy.at(row + 2 * p + 1, column), pairs, p);
+            for (int64_t half = 0; half < 2; ++half) {
+                __m512i r[16];
+                for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(pairs + half * kTile + i * 32);
+                transpose(r);
+                uint16_t* to = packed + (column + 16 * half) * depth + row / 32 * kTile;
+                for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * 32, r[i]);
+            }
+        }
+}
+
+void weight_gradient(const WeightGradientArguments& a, int64_t first, int64_t last,
+                     const uint16_t* packed, uint16_t* scratch, float* sums) {
+    const Tiles tiles;
+    const Rows x = {a.x, a.rows, a.x_stride};
+    const PairRows pair;
+    const int64_t all = blocks(a.rows), step = smaller(all, kRowsPerStep);
+    for (int64_t row = 0; row < all; row += step) {
+        const int64_t depth = smaller(step, all - row);
+        for (int64_t r = 0; r < depth; r += 2)
+            for (int64_t column = first; column < last; column += kPanel) {
+                uint16_t* panel = scratch + (column - first) * depth;
+                pair(x.at(row + r, column), x.at(row + r + 1, column), panel + r / 32 * 2 * kTile,
+                     r % 32 / 2);
+            }
+        float* block = sums;
+        for (int64_t column = first; column < last; column += kPanel)
+            for (int64_t m = 0; m < a.columns; m += kBlock, block += kBlock * kBlock) {
+                row ? load_sums(block) : zero_sums();
+                const uint16_t* dy = packed + m * all + row / 32 * kTile;
+                multiply(dy, dy + 16 * all, scratch + (column - first) * depth, depth);
+                store_sums(block);
+            }
+    }
+    const float* block = sums;
+    for (int64_t column = first; column < last; column += kPanel)
+        for (int64_t m = 0; m < a.columns; ++m, block += kBlock)
+            _mm512_storeu_si512(a.dweight + m * a.depth + column,
+                                narrow(_mm512_load_ps(block), _mm512_load_ps(block + 16)));
+}
+
+}  // namespace cpu_amx
+}  // namespace peclip_fast

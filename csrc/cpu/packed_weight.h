@@ -1,0 +1,24 @@
+// A weight in tiles, laid there by several threads.
+#pragma once
+
+#include "cpu/linear/kernels.h"
+#include "cpu/threads.h"
+
+namespace peclip_fast {
+namespace cpu_amx {
+
+class PackedWeight {
+  public:
+    PackedWeight(const Weight& weight, int threads) : tiles_(weight.columns * weight.depth) {
+        parallel(weight.columns / kPanel, threads, [&](int64_t first, int64_t last) {
+            pack_weight(weight, first, last, tiles_.get());
+        });
+    }
+    const uint16_t* get() { return tiles_.get(); }
+
+  private:
+    Aligned<uint16_t> tiles_;
+};
+
+}  // namespace cpu_amx
+}  // namespace peclip_fast

@@ -1,0 +1,134 @@
+// How kernels are started on CUDA.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "cuda/temporal_adapter/temporal_adapter.h"
+#include "cuda/tile.cuh"
+
+namespace peclip_fast {
+
+inline void check(cudaError_t error, const char* what) {
+    if (error != cudaSuccess)
+        throw std::runtime_error(std::string("temporal_adapter on CUDA: ") + what + ": " +
+                                 cudaGetErrorString(error));
+}
+
+inline int device_attribute(cudaDeviceAttr attribute) {
+    int device = 0, value = 0;
+    check(cudaGetDevice(&device), "asking for the device");
+    check(cudaDeviceGetAttribute(&value, attribute, device), "asking for what the device has");
+    return value;
+}
+
+inline int shared_memory_limit() {
+    return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+}
+
+template <class Arguments>
+void launch(void (*kernel)(Arguments), const Arguments& arguments, dim3 blocks, int threads,
+            int shared_bytes, uintptr_t stream) {
+    if (blocks.x == 0 || blocks.y == 0) return;  // no grid may be empty
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+          "reserving shared memory");
+    cudaLaunchConfig_t config = {};
+    config.gridDim = blocks;
+    config.blockDim = dim3(unsigned(threads));
+    config.dynamicSmemBytes = size_t(shared_bytes);
+    config.stream = reinterpret_cast<cudaStream_t>(stream);
+    check(cudaLaunchKernelEx(&config, kernel, arguments), "starting a kernel");
+}
+
+// Calls `run` with a number of the type that products are in.
+template <class Run>
+void with_type(Type type, Run run) {
+    if (type == Type::kFloat32) return run(float());
+    if (type == Type::kBFloat16) return run(__nv_bfloat16());
+    run(__half());
+}
+
+// The projections between D and h: a warp takes 16 rows, and the weights of `groups` times 32
+// columns lie in shared memory. A block has as many warps as registers allow; `depth` is of what a
+// warp holds, in tiles of 32.
+template <class T, int kDepth>
+constexpr int kProjectionThreads = sizeof(T) == 4 || kDepth > 3 ? 256 : 384;
+
+struct ProjectionPlan {
+    int groups;  // of 32 columns, per block
+    int slices;  // blocks that share the columns
+    bool resident;
+    int bytes;  // of shared memory
+};
+
+// `depth`: of the products, in tiles of 32. At most `most` groups go to a block.
+template <class T>
+ProjectionPlan projection_plan(int columns, int depth, int most, int limit) {
+    const int all = ceil_divide(columns, 32);
+    const int group_bytes = 4 * depth * kWarp * int(sizeof(Chunk<T>));
+    const int fitting = limit / group_bytes;
+    ProjectionPlan plan = {fitting < most ? fitting : most, 0, fitting > 0, 0};
+    if (!plan.resident) plan.groups = most;
+    plan.slices = ceil_divide(all, plan.groups);
+    plan.groups = ceil_divide(all, plan.slices);
+    if (plan.resident) plan.bytes = plan.groups * group_bytes;
+    return plan;
+}
+
+constexpr int kDownGroups = 3;  // so many sums fit in the registers
+
+template <class T>
+ProjectionPlan down_plan(int width, int hidden, int limit) {
+    return projection_plan<T>(hidden, ceil_divide(width, kTileDepth), kDownGroups, limit);
+}
+
+template <class T>
+ProjectionPlan up_plan(int width, int hidden, int limit) {
+    const int depth = ceil_divide(hidden, kTileDepth);
+    return projection_plan<T>(width, depth, ceil_divide(width, 32), limit);
+}
+
+template <class Arguments>
+void launch_projection(void (*kernel)(Arguments), Arguments arguments, ProjectionPlan plan,
+                       int threads, uintptr_t stream) {
+    const Sizes& n = arguments.sizes;
+    arguments.groups = plan.groups;
+    arguments.resident = plan.resident;
+    const int warps = threads / kWarp;
+    const int tiles = ceil_divide(n.batch * n.frames * n.tokens, kTileRows);
+    const int most = ceil_divide(tiles, warps);
+    const int have = device_attribute(cudaDevAttrMultiProcessorCount);
+    launch(kernel, arguments, dim3(unsigned(most < have ? most : have), unsigned(plan.slices)),
+           threads, plan.bytes, stream);
+}
+
+// Copies packed weights to shared memory if they are to be there. The caller synchronises.
+template <class T>
+__device__ inline const T* stage(const void* weight, int64_t first, int chunks, bool resident,
+                                 void* shared) {
+    const T* from = static_cast<const T*>(weight) + first * kChunk;
+    if (!resident) return from;
+    uint4* to = static_cast<uint4*>(shared);
+    const int count = chunks * int(sizeof(Chunk<T>) / sizeof(uint4));
+    for (int i = threadIdx.x; i < count; i += blockDim.x)
+        to[i] = __ldg(reinterpret_cast<const uint4*>(from) + i);
+    return static_cast<const T*>(shared);
+}
+
+// The chunk of a packed matrix that a lane gives to the product of column tile `tile` at `k`.
+template <class T>
+__device__ inline Chunk<T> column_chunk(const T* weight, int tile, int depth, int k) {
+    return read(weight + (int64_t(tile * depth + k) * kWarp + threadIdx.x % kWarp) * kChunk);
+}
+
+// Where row r of the flattened (b, t, l) starts.
+template <class T>
+__device__ inline T* row_of(const Wide& tensor, const Sizes& n, int r) {
+    const int l = r % n.tokens, frame = r / n.tokens, t = frame % n.frames, b = frame / n.frames;
+    return static_cast<T*>(tensor.data) + b * tensor.b + t * tensor.t + l * tensor.l;
+}
+
+}  // namespace peclip_fast

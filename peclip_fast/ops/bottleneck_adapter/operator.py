@@ -1,0 +1,111 @@
+"""The bottleneck adapter as an operator: checks, and the backend that runs it."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from peclip_fast.errors import InputError
+from peclip_fast.ops import backends
+from peclip_fast.ops.bottleneck_adapter.reference import OP, bottleneck_adapter_reference
+from peclip_fast.ops.dtypes import FLOATS, product_dtype
+from peclip_fast.ops.register import refuse_forward_mode
+
+
+def bottleneck_adapter(
+    x: Tensor,
+    down_weight: Tensor,
+    down_bias: Tensor,
+    up_weight: Tensor,
+    up_bias: Tensor,
+    residual: Tensor | None = None,
+    *,
+    skip: bool = True,
+    scale: float = 1.0,
+    backend: str = "auto",
+) -> Tensor:
+    """x (..., D) -> residual + skip * x + scale * up(GELU(down(x))).
+
+    Args:
+        x: (..., D), any leading shape and any strides.
+        down_weight, down_bias: (h, D) and (h,), the layout of nn.Linear.
+        up_weight, up_bias: (D, h) and (D,).
+        residual: (..., D), the shape of `x`, or None for the form without it.
+        skip: whether x itself is added.
+        scale: factor of the up projection.
+        backend: ``auto``, ``reference``, ``cpu`` or ``triton``.
+
+    x and the weights have one dtype. Under autocast the products are in autocast's dtype, as
+    F.linear's would be, while x and the residual are added in their own; the result has the dtype
+    that PyTorch promotes the terms to. The fused backends have no second derivatives.
+
+    Raises:
+        InputError: a tensor has the wrong shape, dtype or device, or `backend` can't run this.
+    """
+    hidden, width = down_weight.shape if down_weight.dim() == 2 else (-1, -1)
+    if not (
+        x.shape[-1:] == (width,)
+        and down_bias.shape == (hidden,)
+        and up_weight.shape == (width, hidden)
+        and up_bias.shape == (width,)
+        and (residual is None or residual.shape == x.shape)
+    ):
+        _refuse_shapes(x, down_weight, down_bias, up_weight, up_bias, residual)
+    if backend != "reference":
+        dtype = product_dtype(x)
+        chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
+        if chosen != "reference":
+            weights = (down_weight, down_bias, up_weight, up_bias)
+            return _fused(chosen, x, weights, residual, skip, scale, dtype)
+    return bottleneck_adapter_reference(
+        x, down_weight, down_bias, up_weight, up_bias, residual, skip=skip, scale=scale
+    )
+
+
+def _refuse_shapes(
+    x: Tensor, down_weight: Tensor, down_bias: Tensor, up_weight: Tensor, up_bias: Tensor,
+    residual: Tensor | None,
+) -> NoReturn:  # fmt: skip
+    if down_weight.dim() != 2:
+        raise InputError(f"{OP}: down_weight has shape {tuple(down_weight.shape)}, expected (h, D)")
+    hidden, width = down_weight.shape
+    if x.shape[-1:] != (width,):
+        raise InputError(
+            f"{OP}: x has shape {tuple(x.shape)}, expected (..., {width}) "
+            f"as down_weight is ({hidden}, {width})"
+        )
+    for name, tensor, expected in (
+        ("down_bias", down_bias, (hidden,)),
+        ("up_weight", up_weight, (width, hidden)),
+        ("up_bias", up_bias, (width,)),
+        ("residual", residual, tuple(x.shape)),
+    ):
+        if tensor is not None and tensor.shape != expected:
+            raise InputError(
+                f"{OP}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected)}"
+            )
+    raise AssertionError("every shape is as expected")
+
+
+def _fused(
+    backend: str, x: Tensor, weights: tuple[Tensor, ...], residual: Tensor | None, skip: bool,
+    scale: float, dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    autocast = torch.is_autocast_enabled(x.device.type)
+    refuse_forward_mode(OP, backend, (x, *weights, residual))
+    names = ("down_weight", "down_bias", "up_weight", "up_bias", "residual")
+    for name, tensor in zip(names, (*weights, residual), strict=True):
+        if tensor is None:
+            continue
+        if tensor.device != x.device:
+            raise InputError(f"{OP}: {name} is on {tensor.device}, x on {x.device}")
+        if name != "residual" and not autocast and tensor.dtype != dtype:
+            raise InputError(f"{OP}: {name} is {tensor.dtype}, expected x's {dtype}")
+        if tensor.dtype not in FLOATS:
+            raise InputError(f"{OP}: {name} is {tensor.dtype}, expected float32, bfloat16, float16")
+    weights = tuple(w.to(dtype).contiguous() for w in weights)
+    operator = getattr(torch.ops.peclip_fast, f"{OP}_{backend}")
+    result = operator(x, *weights, residual, skip, scale)
+    return result[0] if isinstance(result, tuple) else result

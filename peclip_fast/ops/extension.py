@@ -1,0 +1,46 @@
+"""The compiled module ``peclip_fast._C``: loaded when a kernel of it is first needed."""
+
+from __future__ import annotations
+
+import functools
+from importlib import import_module
+from typing import Any
+
+from peclip_fast.ops.devices import gpu_missing
+
+
+@functools.cache
+def load() -> Any:
+    """The module. Its functions take tensors as addresses: what they hold is for the caller to keep
+    alive.
+
+    Raises:
+        ImportError: it is not built here, or does not load.
+    """
+    return import_module("peclip_fast._C")
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why the module can't be used, or None."""
+    try:
+        load()
+    except ImportError as error:
+        return f"the extension peclip_fast._C is not built or does not load ({error})"
+    return None
+
+
+@functools.cache
+def amx_missing() -> str | None:
+    """Why bfloat16 can't be multiplied on the CPU's matrix unit, or None."""
+    return missing() or load().amx_missing() or None
+
+
+@functools.cache
+def cuda_missing() -> str | None:
+    """Why its CUDA kernels can't be used, or None."""
+    if reason := missing():
+        return reason
+    if not load().cuda_architectures:  # what it was compiled for, such as (75, 90)
+        return "the extension peclip_fast._C was built without CUDA"
+    return gpu_missing()

@@ -1,0 +1,159 @@
+"""How compiled kernels become operators of PyTorch: schemas, fake kernels, gradients, refusals.
+
+torch.library's lower-level registration: a call of custom_op takes some 50 µs more of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+_library = torch.library.Library("peclip_fast", "FRAGMENT")
+# A backend's tensors. Those of Triton's interpreter are on the CPU.
+_KEYS = {"cpu": ("CPU",), "triton": ("CUDA", "CPU"), "cuda": ("CUDA",)}
+
+
+def register(
+    op: str,
+    backend: str,
+    *,
+    forward: Callable[..., Any],
+    forward_like: Callable[..., Any],
+    backward: Callable[..., Any],
+    backward_like: Callable[..., Any],
+    gradients: Sequence[str],
+    saved: Sequence[str] = (),
+    added: Sequence[str] = (),
+    unpack: Callable[..., Sequence[Tensor]] | None = None,
+    schemas: tuple[str | None, str | None] = (None, None),
+) -> Any:
+    """Make ``peclip_fast::{op}_{backend}`` and, for its gradient, the same with ``_backward``.
+
+    Args:
+        forward: of the inputs: the result, or a tuple of it and of what is `saved`.
+        backward: of the result's gradient and, found by their names, of those inputs and saved
+            tensors that it needs: the gradients of the inputs in `gradients`.
+        forward_like, backward_like: the same on tensors that hold nothing: tensors of the right
+            shapes and dtypes.
+        gradients: inputs that `backward` gives gradients of.
+        saved: names of what forward gives beside its result.
+        added: inputs that the result is a sum of, so that their gradient is the result's.
+        unpack: of what `backward` gives and of its arguments but the gradient: the gradients, where
+            the operator must not give them itself, as they are parts of one tensor.
+        schemas: of forward and backward, where they don't follow from the annotations.
+
+    Returns:
+        The first operator, to be called with all inputs by position.
+    """
+    name = f"{op}_{backend}"
+    keys = _KEYS[backend]
+    operator = _define(name, forward, forward_like, schemas[0], keys)
+    operator_backward = _define(f"{name}_backward", backward, backward_like, schemas[1], keys)
+    setup_context, gradient = _derivative(
+        operator, operator_backward, tuple(gradients), tuple(saved), tuple(added), unpack
+    )
+    torch.library.register_autograd(
+        f"peclip_fast::{name}", gradient, setup_context=setup_context, lib=_library
+    )
+    refuse_second_derivatives(_library, op, backend)
+    return operator
+
+
+def _define(
+    name: str,
+    function: Callable[..., Any],
+    like: Callable[..., Any],
+    schema: str | None,
+    keys: tuple[str, ...],
+) -> Any:
+    _library.define(name + (schema or torch.library.infer_schema(function, mutates_args=())))
+    for key in keys:
+        _library.impl(name, function, key)
+    torch.library.register_fake(f"peclip_fast::{name}", like, lib=_library)
+    return getattr(torch.ops.peclip_fast, name).default
+
+
+def _derivative(
+    operator: Any,
+    operator_backward: Any,
+    gradients: tuple[str, ...],
+    saved: tuple[str, ...],
+    added: tuple[str, ...],
+    unpack: Callable[..., Sequence[Tensor]] | None,
+) -> tuple[Callable[..., None], Callable[..., tuple[Tensor | None, ...]]]:
+    """What register_autograd takes: which arguments backward gets, and whose gradients it gives."""
+    inputs = [argument.name for argument in operator._schema.arguments]
+    wanted = operator_backward._schema.arguments[1:]
+    known = [*inputs, *saved]
+    places = [known.index(a.name) for a in wanted]
+    tensors = [i for i, a in enumerate(wanted) if "Tensor" in str(a.type)]
+    constants = [i for i in range(len(wanted)) if i not in tensors]
+    stored, rest = (_pick([places[i] for i in some]) for some in (tensors, constants))
+    in_order = _pick([[*tensors, *constants].index(i) for i in range(len(wanted))])
+    given = [inputs.index(name) for name in gradients]
+    passed = [inputs.index(name) for name in added]
+    # Where backward reads an input with a gradient, a second derivative meets that input and is
+    # refused. Elsewhere it must meet what was saved, or it would silently be zero.
+    meets_input = any(a.name in gradients for a in wanted)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        values = (*inputs, *output[1:]) if saved else inputs
+        ctx.save_for_backward(*stored(values))
+        ctx.constants = rest(values)
+        if saved and meets_input:
+            ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    def gradient(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        answer: list[Tensor | None] = [None] * len(inputs)
+        if grad is None:
+            return tuple(answer)
+        arguments = in_order((*ctx.saved_tensors, *ctx.constants))
+        results = operator_backward(grad, *arguments)
+        if unpack is not None:
+            results = unpack(results, *arguments)
+        elif len(given) == 1:
+            results = (results,)
+        needed = ctx.needs_input_grad
+        for place, result in zip(given, results, strict=True):
+            answer[place] = result if needed[place] else None
+        for place in passed:
+            answer[place] = grad if needed[place] else None
+        return tuple(answer)
+
+    return setup_context, gradient
+
+
+def _pick(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What stands at these places of a sequence."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
+
+
+def refuse_second_derivatives(library: torch.library.Library, op: str, backend: str) -> None:
+    """Make the gradient of ``{op}_{backend}_backward`` an error: it would silently be zero."""
+
+    def refuse(ctx: Any, *grads: Tensor) -> NoReturn:
+        raise NotImplementedError(
+            f"{op}: the {backend} backend has no second derivatives; "
+            "use backend='reference' for them"
+        )
+
+    torch.library.register_autograd(f"{library.ns}::{op}_{backend}_backward", refuse, lib=library)
+
+
+def refuse_forward_mode(op: str, backend: str, tensors: tuple[Tensor | None, ...]) -> None:
+    """Raise NotImplementedError if a tensor has a forward-mode tangent: kernels would drop it."""
+    if torch.compiler.is_compiling():
+        return
+    unpack = torch.autograd.forward_ad.unpack_dual
+    if any(t is not None and unpack(t).tangent is not None for t in tensors):
+        raise NotImplementedError(
+            f"{op}: the {backend} backend has no forward-mode derivatives (jvp); "
+            "use backend='reference' for them"
+        )

@@ -1,0 +1,104 @@
+"""What the temporal adapter's backends share: how one becomes an operator of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peclip_fast.ops import register as operators
+from peclip_fast.ops.temporal_adapter.weights import OP, TemporalWeights
+
+_COUNT = len(TemporalWeights._fields)
+_OPTIONAL = ("scale_weight", "scale_bias")
+_ARGUMENTS = ", ".join(
+    [f"Tensor{'?' * (name in _OPTIONAL)} {name}" for name in TemporalWeights._fields]
+    + ["str scaling", "ScalarType dtype"]
+)
+
+
+def out_dtype(x: Tensor, residual: Tensor | None, dtype: torch.dtype) -> torch.dtype:
+    """What PyTorch promotes the three terms of the sum to."""
+    promoted = torch.promote_types(x.dtype, dtype)
+    return promoted if residual is None else torch.promote_types(promoted, residual.dtype)
+
+
+def unit_stride(x: Tensor) -> Tensor:
+    """The kernels take any strides but the last dimension's."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def register(
+    backend: str,
+    forward: Callable[..., tuple[Tensor, Any]],
+    backward: Callable[..., tuple[Tensor, TemporalWeights]],
+    saved_like: Callable[..., Any],
+    saved: Any,
+) -> None:
+    """Make a backend's functions an operator; see ``peclip_fast.ops.register``.
+
+    With `weights` a TemporalWeights, `dtype` that of the products, and `kept` of the named tuple
+    `saved`, what the backward pass needs beside the inputs:
+
+        forward(x, residual, weights, scaling, dtype, save) -> out, kept, or None unless `save`
+        backward(grad, x, kept, weights, scaling, dtype) -> gradients of x and of the weights
+        saved_like(x, weights, scaling, dtype) -> tensors like `kept`'s that hold nothing
+
+    x is float32 or of `dtype`. The gradients come in any float dtype, and as None for a weight that
+    is None.
+    """
+    count = len(saved._fields)
+
+    def forward_flat(x: Tensor, residual: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+        *weights, scaling, dtype, save = rest
+        out, kept = forward(x, residual, TemporalWeights(*weights), scaling, dtype, save)
+        return out, *(_nothing(x, count) if kept is None else kept)
+
+    def forward_like(x: Tensor, residual: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+        *weights, scaling, dtype, save = rest
+        out = x.new_empty(x.shape, dtype=out_dtype(x, residual, dtype))
+        if not save:
+            return out, *_nothing(x, count)
+        return out, *saved_like(x, TemporalWeights(*weights), scaling, dtype)
+
+    def backward_flat(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        kept, weights = saved(*rest[:count]), TemporalWeights(*rest[count:-2])
+        dx, gradients = backward(grad, x, kept, weights, *rest[-2:])
+        # A copy each: an operator must not give two parts of one tensor.
+        return tuple(
+            x.new_empty(0)
+            if g is None or t is None
+            else torch.empty_like(t, memory_format=torch.contiguous_format).copy_(g)
+            for g, t in zip((dx, *gradients), (x, *weights), strict=True)
+        )
+
+    def backward_like(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        tensors = (x, *rest[count:-2])
+        return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in tensors)
+
+    kept = ", ".join(f"Tensor {name}" for name in saved._fields)
+    operators.register(
+        OP,
+        backend,
+        forward=forward_flat,
+        forward_like=forward_like,
+        backward=backward_flat,
+        backward_like=backward_like,
+        gradients=("x", *TemporalWeights._fields),
+        saved=saved._fields,
+        added=("residual",),
+        schemas=(
+            f"(Tensor x, Tensor? residual, {_ARGUMENTS}, bool save) -> ({_tensors(1 + count)})",
+            f"(Tensor grad, Tensor x, {kept}, {_ARGUMENTS}) -> ({_tensors(1 + _COUNT)})",
+        ),
+    )
+
+
+def _tensors(count: int) -> str:
+    return ", ".join(["Tensor"] * count)
+
+
+def _nothing(x: Tensor, count: int) -> list[Tensor]:
+    return [x.new_empty(0) for _ in range(count)]
