@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
+from helpers.skip_reasons import pytest_make_collect_report, pytest_runtest_makereport
 from helpers.tiny_backbone import TINY
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
@@ -29,7 +30,7 @@ from peclip_fast.models.backbone import save_backbone
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-SHARED = Path(__file__).parents[2] / "shared"
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,11 +43,9 @@ def index_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of papers, vectors and real videos beside the checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder ../shared is not beside this checkout")
-    return SHARED
+def assets() -> Path:
+    """The folder of real videos, real lists and the published program's numbers."""
+    return Path(__file__).parent / "assets"
 
 
 @pytest.fixture(scope="session")

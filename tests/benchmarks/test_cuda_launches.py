@@ -7,8 +7,6 @@ from unittest import mock
 
 import pytest
 
-pytest.importorskip("triton", reason="triton is not installed")
-
 from benchmarks import cubins, cuda_launches
 from benchmarks.cases import Case
 from benchmarks.cubins import Usage

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-SHIM = Path(__file__).parent / "shim"
+SHIM = Path(__file__).parents[1] / "csrc" / "shim"
 CSRC = Path(__file__).parents[2] / "csrc"
 
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
