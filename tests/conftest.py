@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
+from helpers.grey_frames import frames_at, numbers, video_at
 from helpers.skip_reasons import pytest_make_collect_report, pytest_runtest_makereport
 from helpers.tiny_backbone import TINY
 
@@ -30,7 +31,13 @@ from peclip_fast.models.backbone import save_backbone
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = [
+    "frames_at",
+    "numbers",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "video_at",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

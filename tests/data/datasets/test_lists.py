@@ -90,11 +90,8 @@ def test_file_errors(tmp_path: Path) -> None:
 
 def test_real_lists(assets: Path, tmp_path: Path) -> None:
     """As they are handed round: with drive letters, CRLF, and the last line without an end."""
-    counts = {
-        "AFEW_val.txt": 383,
-        "DFEW_set_1_test.txt": 2341,
-        "DFEW_set_1_train_thinned.txt": 1171,
-    }
+    train = "DFEW_set_1_train_thinned.txt"
+    counts = {"AFEW_val.txt": 383, "DFEW_set_1_test.txt": 2341, train: 1171}
     for name, count in counts.items():
         assert len(read_list(assets / "lists" / name, tmp_path)) == count
     (tmp_path / "clip_224x224/02522").mkdir(parents=True)
