@@ -146,6 +146,24 @@ def test_peak_memory_is_of_a_process_of_its_own(small_backbone: str) -> None:
     assert 0 < pe_clip.peak_memory_alone(make, 1, size, "cpu") < 2**29
 
 
+def test_without_the_reference_the_programs_are_still_checked(
+    small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
+    arguments += ["--seconds", "0", "--what", "inference", "--programs", "ours"]
+    monkeypatch.setattr("sys.argv", ["pe_clip", *arguments, "--output", str(tmp_path)])
+    monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *_: 1.0)
+    pe_clip.main()
+    row, memory = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
+    assert (row["program"], memory["program"]) == ("ours", "ours")
+    assert 0 < row["logits_differ_by"] < pe_clip.NEAR["bf16"]
+    assert row["times_faster_than"] == {}
+    reference_logits = pe_clip.reference_logits
+    monkeypatch.setattr(pe_clip, "reference_logits", lambda *given: reference_logits(*given) + 1)
+    with pytest.raises(SystemExit, match="ours gives other logits than the reference"):
+        pe_clip.main()
+
+
 def test_the_command(small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
     arguments += ["--seconds", "0", "--programs", "reference", "ours", "--output", str(tmp_path)]

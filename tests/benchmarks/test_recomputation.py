@@ -11,8 +11,8 @@ import torch
 from helpers.small_backbone import save_small_backbone
 
 from benchmarks import pe_clip, recomputation
-from benchmarks.results_files import Record, Results
-from benchmarks.tables import block
+from benchmarks.report.results_files import Record, Results
+from benchmarks.report.tables import block
 
 
 def test_other_gradients_end_the_benchmark() -> None:

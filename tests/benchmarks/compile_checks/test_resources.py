@@ -1,4 +1,4 @@
-"""``benchmarks.resources``: the extension that is here, and what a kernel that spills does."""
+"""``benchmarks.compile_checks``: the extension that is here, and what a kernel that spills does."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="triton is not installed")
+from benchmarks.compile_checks import cuda_launches
+from benchmarks.compile_checks.cases import CASES, Case
+from benchmarks.compile_checks.resources import ARCHITECTURES, check
+from benchmarks.compile_checks.table import PATH, Compiler, Table, parse
+from benchmarks.compile_checks.triton_launches import OPERATORS, kernel_names, recording
+from benchmarks.compile_checks.usage import Key, Usage
 
-from benchmarks import cuda_launches
-from benchmarks.cases import CASES, Case
-from benchmarks.cubins import Usage
-from benchmarks.resource_table import PATH, Compiler, Key, Table, parse
-from benchmarks.resources import ARCHITECTURES, check
-from benchmarks.triton_launches import OPERATORS, kernel_names, recording
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KERNEL = Key("triton", "bottleneck_adapter", "rows", "768, 96, bf16", 90)
 TABLE = Table({"triton": Compiler("3.9.0", "2026-11-22")}, {KERNEL: Usage(64, 0, 0, 128)})
 
 
 def test_the_kernels_of_this_build_are_as_in_the_table() -> None:
-    extension = pytest.importorskip("peclip_fast._C", reason="the extension is not built here")
-    if not extension.cuda:
-        pytest.skip("built without the CUDA kernels")
+    extension = cuda_launches.load(None)
+    if os.environ.get("PECLIP_FAST_CUDA") == "0":
+        pytest.skip("PECLIP_FAST_CUDA is 0: no CUDA kernels were wanted")
+    assert extension.cuda, "built without the CUDA kernels; is PECLIP_FAST_CUDA=0 meant?"
     usages = cuda_launches.measure(extension, CASES)
     assert {key.sm for key in usages} == set(extension.cuda_architectures)
     assert check("cuda", extension.cuda_version, usages, parse(PATH.read_text())) == []
@@ -67,7 +66,7 @@ def test_a_kernel_that_spills_is_found() -> None:
     """Compiled in a process of its own, as this one may run Triton's interpreter."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(ROOT)
-    script = Path(__file__).with_name("spilling_kernel.py")
+    script = ROOT / "tests" / "helpers" / "spilling_kernel.py"
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, check=True, capture_output=True, text=True
     )

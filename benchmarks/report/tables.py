@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.results_files import Record, Results, file_of
+from benchmarks.report.results_files import Record, Results, file_of
 
 OURS = "ours"
 # What may tell rows apart, and how it is said below the table where it is the same in all.

@@ -1,4 +1,7 @@
-"""``python -m benchmarks.sanitize``: one small case of each CUDA kernel, for compute-sanitizer."""
+"""``python -m benchmarks.compile_checks.sanitize``: a small case of each CUDA kernel.
+
+For compute-sanitizer, on a GPU.
+"""
 
 from __future__ import annotations
 

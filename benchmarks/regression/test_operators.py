@@ -24,7 +24,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import bottleneck_adapter, temporal_adapter
-from benchmarks.operators import (
+from benchmarks.measure.operators import (
     DIRECTIONS,
     DTYPES,
     HIDDEN,
@@ -36,7 +36,7 @@ from benchmarks.operators import (
     errors,
     one_way,
 )
-from benchmarks.record import captured
+from benchmarks.measure.record import captured
 from peclip_fast import ops
 from peclip_fast.ops.backends import BACKENDS
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cubins import Usage, parse, readable
+from benchmarks.compile_checks.cubins import parse, readable
+from benchmarks.compile_checks.usage import Usage
 
 # Of `cuobjdump -res-usage | c++filt`, nvcc 13.0, with its blanks. `stack` indexes a local array,
 # `spill` holds too many numbers, `callee` calls a function that is not inlined and has an array;

@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+from peclip_fast.files import write_text
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
@@ -117,10 +119,8 @@ def write(
     """One JSON file for a benchmark on a device."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{device.type}.json"
-    side = path.with_suffix(".tmp")
     content = {"benchmark": name, **provenance(device), **facts, "rows": rows}
-    side.write_text(json.dumps(content, indent=1))
-    os.replace(side, path)
+    write_text(path, json.dumps(content, indent=1))
     return path
 
 

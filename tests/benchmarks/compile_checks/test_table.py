@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.cubins import Usage
-from benchmarks.resource_table import (
+from benchmarks.compile_checks.comparison import (
     MORE_REGISTERS,
     MORE_SHARED,
-    PATH,
-    Compiler,
-    Key,
-    Table,
-    blocks,
     misfits,
-    parse,
     regressions,
-    render,
     spills,
     strangers,
 )
+from benchmarks.compile_checks.table import (
+    FILE,
+    PATH,
+    Compiler,
+    Table,
+    parse,
+    read,
+    render,
+    summary,
+)
+from benchmarks.compile_checks.usage import Key, Usage, blocks
 
 WALK = Key("cuda", "temporal_adapter", "walk<bf16, true>", "768, 96, bf16", 90)
 ROWS = Key("triton", "bottleneck_adapter", "rows", "768, 96, bf16", 90)
@@ -40,22 +45,61 @@ def test_written_and_read_back() -> None:
     assert parse(render(TABLE)) == TABLE
 
 
-def test_a_cell() -> None:
+def test_cases_that_use_the_same_share_a_line() -> None:
+    twice = Table({}, {ROWS: TABLE.usages[ROWS], ROWS._replace(case="512"): TABLE.usages[ROWS]})
+    [line] = [line for line in render(twice).splitlines() if '"90": [168, 41472, 0]' in line]
+    assert line.endswith('"cases": ["768, 96, bf16", "512"]}')
+    assert parse(render(twice)) == twice
+    more = Table({}, {**twice.usages, ROWS._replace(sm=120): TABLE.usages[ROWS]})
+    lines = [line for line in render(more).splitlines() if '"90": [168, 41472, 0]' in line]
+    assert [line.count("120") for line in lines] == [1, 0]
+    assert parse(render(more)) == more
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[168, 41472, 0]", '[168, "many", 0]', "kernel 1: ValueError.*many.*'kernel': 'rows'"),
+        ("[168, 41472, 0]", "[168, 41472]", "kernel 1: ValueError"),
+        ('"threads": 128', '"warps": 4', "kernel 1: KeyError.'threads'"),
+        ('"kernels"', '"columns"', "expected compilers and kernels: 'kernels'"),
+        ('"compilers"', "compilers", "not JSON: Expecting property name"),
+    ],
+)
+def test_a_broken_table_is_an_error(old: str, new: str, expected: str) -> None:
     text = render(TABLE)
-    row = next(line for line in text.splitlines() if line.startswith("| `rows` "))
-    assert row == "| `rows` | 768, 96, bf16 | 128 | 168 / 40.5 / 3 |  |"
-    assert "| 255 / 40 / 1, 40 B stack |" in text
-    assert "| `walk<fp32, true>` |  |  |  |  | 96 |" in text
+    assert old in text
+    with pytest.raises(ValueError, match=rf"^resources\.json: {expected}"):
+        parse(text.replace(old, new, 1))
 
 
-def test_a_broken_cell_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not a cell: '168 / many / 3'"):
-        parse(render(TABLE).replace("168 / 40.5 / 3", "168 / many / 3"))
+def test_an_absent_table_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"resources\.json: can't be read: No such file"):
+        read(tmp_path)
+
+
+def test_the_summary_has_the_most_of_an_operators_kernels() -> None:
+    columns = ROWS._replace(kernel="columns")
+    usages = {**TABLE.usages, columns: Usage(200, 0, 1024, 128)}
+    lines = summary(Table(TABLE.compilers, usages), ROWS.case, "x.json")
+    assert lines[:4] == [
+        "| operator | backend | kernels | sm_75 | sm_86 | sm_90 | sm_120 |",
+        "| --- | --- | --: | --- | --- | --- | --- |",
+        "| bottleneck_adapter | triton | 2 |  |  | 200 / 40.5 / 2 | 255 / 40 / 1 |",
+        "| temporal_adapter | cuda | 1 | 32 / 0 / 8 | 120 / 12 / 2 | 128 / 66 / 2 |  |",
+    ]
+    assert "Kernels that spill registers: 1." in lines[-1]
+    assert "cuda 13.0.88, triton 3.9.0; [all kernels and sizes](x.json)" in lines[-1]
+    with pytest.raises(
+        ValueError, match=r"expected a case of resources\.json, not '768, 97, bf16'"
+    ):
+        summary(TABLE, "768, 97, bf16", "")
 
 
 def test_the_committed_table_is_as_written() -> None:
     text = PATH.read_text()
-    table = parse(text)
+    table = read(PATH.parents[2])
+    assert PATH.parents[2] / FILE == PATH
     assert render(table) == text
     assert {key.backend for key in table.usages} == set(table.compilers) == {"cuda", "triton"}
 

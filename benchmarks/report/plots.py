@@ -16,12 +16,11 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks import drawings
-from benchmarks.results_files import Results
+from benchmarks.report import drawings
+from benchmarks.report.results_files import Results
 
 FOLDER = Path("docs") / "plots"
 DEVICES = ("cpu", "cuda")
-SUFFIXES = (".png", ".svg")
 
 
 class Drawing(NamedTuple):
@@ -91,28 +90,23 @@ def write(root: Path, results: dict[str, Results]) -> None:
         os.remove(root / FOLDER / name)
     for name, picture in wanted.items():
         (root / FOLDER).mkdir(parents=True, exist_ok=True)
-        style = {**drawings.STYLE, "svg.hashsalt": name}
-        with matplotlib.style.context(["default", style]):
+        with matplotlib.style.context(["default", drawings.STYLE]):
             figure = picture.drawing.draw(picture.sources)
-            description = picture.description()
-            for suffix in SUFFIXES:
-                path = root / FOLDER / f"{name}{suffix}"
-                # Without the date and matplotlib's version, so that the same results give the same.
-                unsaid = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-                figure.savefig(path, metadata={"Description": description, **unsaid})
+            # Without matplotlib's version, so that the same results give the same file.
+            metadata = {"Description": picture.description(), "Software": None}
+            figure.savefig(root / FOLDER / f"{name}.png", metadata=metadata)
 
 
 def stale(root: Path, results: dict[str, Results]) -> Iterator[tuple[str, str]]:
     """The path and what was expected, for each file that isn't drawn from the results."""
     wanted = pictures(results)
     for name, picture in wanted.items():
-        for suffix in SUFFIXES:
-            path = FOLDER / f"{name}{suffix}"
-            if not (root / path).is_file():
-                yield path.as_posix(), "expected this plot, and it is missing"
-            elif _description(root / path) != picture.description():
-                sources = ", ".join(source.name for source in picture.sources)
-                yield path.as_posix(), f"expected a plot of the present results of {sources}"
+        path = FOLDER / f"{name}.png"
+        if not (root / path).is_file():
+            yield path.as_posix(), "expected this plot, and it is missing"
+        elif _description(root / path) != picture.description():
+            sources = ", ".join(source.name for source in picture.sources)
+            yield path.as_posix(), f"expected a plot of the present results of {sources}"
     for file in _vanished(root, wanted):
         yield (FOLDER / file).as_posix(), "expected no such plot, as its results are not there"
 
@@ -120,7 +114,7 @@ def stale(root: Path, results: dict[str, Results]) -> Iterator[tuple[str, str]]:
 def _vanished(root: Path, wanted: dict[str, Picture]) -> list[str]:
     """Names of the files whose results are gone."""
     names = [f"{base}-{device}" for base in DRAWINGS for device in DEVICES]
-    files = [name + suffix for name in names if name not in wanted for suffix in SUFFIXES]
+    files = [f"{name}.png" for name in names if name not in wanted]
     return [file for file in files if (root / FOLDER / file).is_file()]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import triton
 
-from benchmarks.occupancy import LIMITS, blocks_per_multiprocessor
+from benchmarks.compile_checks.occupancy import LIMITS, blocks_per_multiprocessor
 
 SOURCE = Path(__file__).with_name("occupancy_calculator.cpp")
 

@@ -1,14 +1,13 @@
 """``python -m benchmarks.report``: the documents' tables and plots, made from the results files.
 
-In README.md and docs/*.md these are regions, each ending at ``<!-- end -->``:
+In README.md and in docs/ these are regions, each ending at ``<!-- end -->``:
 
 - ``<!-- results: pe_clip-cpu -->``: the table of that results file, or that there is none yet.
 - ``<!-- plot: pe_clip-cpu -->``: the picture docs/plots/pe_clip-cpu.png, likewise.
-- ``<!-- not checked: why -->``: prose whose figures no results file has, such as predictions.
+- ``<!-- resources: 768, 96, bf16 -->``: what the GPU kernels use in that case.
 
 ``--check`` writes nothing. It prints a line for each region or plot that isn't what the results
-give, and for each figure in the prose that no results file has (claims.py says what counts as one);
-then it exits with 1.
+give; then it exits with 1.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import plots
-from benchmarks.claims import unfounded
-from benchmarks.results_files import Results, ResultsError, file_of, read_results
-from benchmarks.tables import block
+from benchmarks.compile_checks import table
+from benchmarks.report import plots
+from benchmarks.report.results_files import Results, ResultsError, file_of, read_results
+from benchmarks.report.tables import block
+from peclip_fast.files import write_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 AGAIN = "run python -m benchmarks.report"
-_MARKER = re.compile(r"<!-- (results|plot|not checked): (.*\S) -->")
+_MARKER = re.compile(r"<!-- (results|plot|resources): (.*\S) -->")
 _END = "<!-- end -->"
 
 
@@ -46,7 +46,7 @@ class Region(NamedTuple):
 
 
 def documents(root: Path) -> list[Path]:
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def regions(path: Path, lines: Sequence[str]) -> list[Region]:
@@ -68,22 +68,23 @@ def regions(path: Path, lines: Sequence[str]) -> list[Region]:
     return found
 
 
-def made(region: Region, document: Path, results: dict[str, Results]) -> list[str]:
+def made(region: Region, document: Path, root: Path, results: dict[str, Results]) -> list[str]:
     """What belongs into a region, its links as seen from the document."""
     if region.kind == "results":
         link = Path(os.path.relpath(file_of(region.name), document.parent)).as_posix()
         return block(region.name, results.get(region.name), link)
-    if region.kind == "plot":
-        return plots.embedded(region.name, results, document.parent)
-    return region.lines
+    if region.kind == "resources":
+        link = Path(os.path.relpath(table.FILE, document.parent)).as_posix()
+        return table.summary(table.read(root), region.name, link)
+    return plots.embedded(region.name, results, document.parent)
 
 
-def rewritten(document: Path, text: str, results: dict[str, Results]) -> str:
+def rewritten(document: Path, text: str, root: Path, results: dict[str, Results]) -> str:
     """The document with all regions made anew; ``document`` is its path from the root."""
     lines = text.split("\n")
     for region in reversed(regions(document, lines)):
         try:
-            content = made(region, document, results)
+            content = made(region, document, root, results)
         except ValueError as error:
             raise DocumentError(f"{document}:{region.start}: {error}") from error
         lines[region.start : region.start + len(region.lines)] = content
@@ -95,11 +96,11 @@ def rewrite(root: Path) -> None:
     results = read_results(root)
     texts = {path: path.read_text() for path in documents(root)}
     for path, text in texts.items():
-        texts[path] = rewritten(path.relative_to(root), text, results)
+        texts[path] = rewritten(path.relative_to(root), text, root, results)
     plots.write(root, results)  # first: it may find that a key is missing
     for path, text in texts.items():
         if path.read_text() != text:
-            path.write_text(text)
+            write_text(path, text)
 
 
 def problems(root: Path) -> Iterator[str]:
@@ -107,10 +108,8 @@ def problems(root: Path) -> Iterator[str]:
     results = read_results(root)
     for path in documents(root):
         document, text = path.relative_to(root), path.read_text()
-        for number, expected in _differences(text, rewritten(document, text, results)):
+        for number, expected in _differences(text, rewritten(document, text, root, results)):
             yield f"{document}:{number}: expected {expected!r} ({AGAIN})"
-        for number, why in unfounded(_prose(document, text), results.values()):
-            yield f"{document}:{number}: {why}"
     for file, why in plots.stale(root, results):
         yield f"{file}:1: {why} ({AGAIN})"
 
@@ -124,17 +123,13 @@ def _differences(old: str, new: str) -> Iterator[tuple[int, str]]:
             yield start + 1, after[first] if first < last else "nothing here"
 
 
-def _prose(document: Path, text: str) -> str:
-    """The text with empty lines in place of all regions."""
-    lines = text.split("\n")
-    for region in regions(document, lines):
-        lines[region.start : region.start + len(region.lines)] = [""] * len(region.lines)
-    return "\n".join("" if _MARKER.fullmatch(line) else line for line in lines)
-
-
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     options = parser.parse_args(arguments)
     try:
@@ -147,7 +142,3 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         found = [str(error)]
     print("\n".join(found), end="\n" if found else "", file=sys.stderr)
     return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,11 +7,10 @@ from unittest import mock
 
 import pytest
 
-from benchmarks import cubins, cuda_launches
-from benchmarks.cases import Case
-from benchmarks.cubins import Usage
-from benchmarks.occupancy import LIMITS
-from benchmarks.resource_table import Key
+from benchmarks.compile_checks import cubins, cuda_launches
+from benchmarks.compile_checks.cases import Case
+from benchmarks.compile_checks.occupancy import LIMITS
+from benchmarks.compile_checks.usage import Key, Usage
 
 CASE = Case(768, 96, "bf16", autocast=True)
 

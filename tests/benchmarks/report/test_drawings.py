@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.some_results import ROOFS, operator_rows, pe_clip_rows, write_results
 
-from benchmarks import drawings, plots
-from benchmarks.results_files import read_results
+from benchmarks.report import drawings, plots
+from benchmarks.report.results_files import read_results
 
 
 def test_bars_are_the_results(tmp_path: Path) -> None:

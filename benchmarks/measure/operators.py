@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.record import RESULTS, captured, copy_bandwidth, interleaved, matrix_rate, write
+from benchmarks.measure.record import (
+    RESULTS,
+    captured,
+    copy_bandwidth,
+    interleaved,
+    matrix_rate,
+    write,
+)
 from peclip_fast.errors import InputError
 from peclip_fast.ops.backends import BACKENDS
 

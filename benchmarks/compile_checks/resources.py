@@ -1,8 +1,8 @@
-"""``python -m benchmarks.resources``: what the GPU kernels use, from their compilers' reports.
+"""``python -m benchmarks.compile_checks``: what the GPU kernels use, as their compilers report it.
 
 Needs no GPU: the CUDA kernels are read from the built extension, the Triton kernels are compiled
 for GPUs that aren't here. ``--check`` fails if a kernel spills or got worse than in the committed
-table, docs/kernel-resources.md; ``--write`` writes that.
+resources.json; ``--write`` writes that.
 """
 
 from __future__ import annotations
@@ -17,23 +17,14 @@ from pathlib import Path
 
 import triton
 
-from benchmarks import cuda_launches
-from benchmarks.cases import CASES, PAPER, Case
-from benchmarks.cubins import Usage
-from benchmarks.occupancy import LIMITS
-from benchmarks.resource_table import (
-    PATH,
-    Compiler,
-    Key,
-    Table,
-    misfits,
-    parse,
-    regressions,
-    render,
-    spills,
-    strangers,
-)
-from benchmarks.triton_launches import OPERATORS, measure
+from benchmarks.compile_checks import cuda_launches
+from benchmarks.compile_checks.cases import CASES, PAPER, Case
+from benchmarks.compile_checks.comparison import misfits, regressions, spills, strangers
+from benchmarks.compile_checks.occupancy import LIMITS
+from benchmarks.compile_checks.table import PATH, Compiler, Table, read, render
+from benchmarks.compile_checks.triton_launches import OPERATORS, measure
+from benchmarks.compile_checks.usage import Key, Usage
+from peclip_fast.files import write_text
 
 BACKENDS = ("cuda", "triton")
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)  # of Triton's table; it makes no code for sm_75
@@ -81,7 +72,11 @@ def check(backend: str, version: str, usages: dict[Key, Usage], table: Table) ->
 
 def main() -> None:
     """Measure, then check or write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compile_checks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--check", action="store_true", help="compare the paper's size")
     what.add_argument("--check-all", action="store_true", help="compare all sizes and GPUs")
@@ -90,7 +85,10 @@ def main() -> None:
     parser.add_argument("--library", type=Path, help="the extension (default: peclip_fast._C)")
     options = parser.parse_args()
 
-    table = parse(PATH.read_text())
+    try:
+        table = read(PATH.parents[2])
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     wrong = []
     for backend in options.backends:
         version, usages = run(backend, not options.check, options.library)
@@ -102,10 +100,6 @@ def main() -> None:
         else:
             wrong += check(backend, version, usages, table)
     if options.write:
-        PATH.write_text(render(table))
+        write_text(PATH, render(table))
     if wrong:
         raise SystemExit("\n".join(wrong))
-
-
-if __name__ == "__main__":
-    main()

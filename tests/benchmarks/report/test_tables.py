@@ -7,8 +7,8 @@ from typing import Any
 
 from helpers.some_results import operator_rows, pe_clip_rows, write_results
 
-from benchmarks import tables
-from benchmarks.results_files import read_results
+from benchmarks.report import tables
+from benchmarks.report.results_files import read_results
 
 
 def test_operator_table(tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import cubins
-from benchmarks.cases import Case
-from benchmarks.cubins import Usage
-from benchmarks.occupancy import LIMITS, WARP
-from benchmarks.resource_table import Key
+from benchmarks.compile_checks import cubins
+from benchmarks.compile_checks.cases import Case
+from benchmarks.compile_checks.occupancy import LIMITS, WARP
+from benchmarks.compile_checks.usage import Key, Usage
 
 TYPES = {"fp32": 0, "bf16": 1, "fp16": 2}  # enum Type in csrc/
 TILE_COLUMNS, TILE_DEPTH = 8, 32  # csrc/tile.cuh

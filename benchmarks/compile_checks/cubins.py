@@ -10,23 +10,14 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import triton
+
+from benchmarks.compile_checks.usage import Usage
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 TYPES = {"__nv_bfloat16": "bf16", "__half": "fp16", "float": "fp32"}
 SYSTEM_SHARED = 1024  # that is counted as a kernel's own from sm_90 on
-
-
-class Usage(NamedTuple):
-    """Registers of a thread; bytes of stack of a thread; bytes of shared memory of a block."""
-
-    registers: int
-    stack: int
-    shared: int
-    threads: int = 0
-    """Of a block; 0 where that is not known."""
 
 
 def read(file: Path) -> dict[tuple[str, int], Usage]:

@@ -23,10 +23,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from benchmarks import cubins
-from benchmarks.cases import Case
-from benchmarks.cubins import Usage
-from benchmarks.occupancy import LIMITS
+from benchmarks.compile_checks import cubins
+from benchmarks.compile_checks.cases import Case
+from benchmarks.compile_checks.occupancy import LIMITS
+from benchmarks.compile_checks.usage import Usage
 from peclip_fast import kernels
 
 CLIPS, FRAMES, TOKENS = 8, 16, 199  # the paper's batch; 197 tokens of ViT-B/16 and two prompts
