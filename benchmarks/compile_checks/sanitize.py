@@ -5,6 +5,8 @@ For compute-sanitizer, on a GPU.
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 
 from peclip_fast import ops
@@ -14,6 +16,9 @@ CLIPS, FRAMES, TOKENS, WIDTH, HIDDEN = 1, 3, 5, 64, 24
 
 def main() -> None:
     """Forward and backward of the CUDA operators on odd sizes; fails if a result isn't finite."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.compile_checks.sanitize", description=__doc__
+    ).parse_args()
     torch.manual_seed(0)
     shapes = [
         (CLIPS, FRAMES, TOKENS, WIDTH), (CLIPS, FRAMES, TOKENS, WIDTH), (WIDTH,), (WIDTH,),
