@@ -24,6 +24,7 @@ def test_other_gradients_end_the_benchmark() -> None:
         recomputation.check(ones, [torch.full((4,), torch.nan)], 1.0)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = save_small_backbone(tmp_path)
     arguments = ["--device", "cpu", "--backbones", backbone, "--blocks", "0", "9"]
