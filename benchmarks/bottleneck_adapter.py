@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from benchmarks.operators import FRAMES, TOKENS, WIDTH, Operator, main
+from benchmarks.measure.operators import FRAMES, TOKENS, WIDTH, Operator, main
 from peclip_fast import ops
 
 

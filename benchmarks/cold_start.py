@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import pe_clip
-from benchmarks.record import RESULTS, write
+from benchmarks.measure.record import RESULTS, write
 from peclip_fast import create_model
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,7 @@ def import_commands() -> dict[str, list[str]]:
 
 
 def help_commands() -> dict[str, list[str]]:
-    return {"ours": [sys.executable, "-m", "peclip_fast.predict", "--help"]}
+    return {"ours": [sys.executable, "-m", "peclip_fast", "predict", "--help"]}
 
 
 def create_commands(files: dict[str, str]) -> dict[str, list[str]]:

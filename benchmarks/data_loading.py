@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.record import RESULTS, interleaved, write
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.data.loading.loader import make_loader

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from benchmarks import pe_clip
 from benchmarks.data_loading import FOLDER, NEAR, PilClips, write_clip
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.record import RESULTS, interleaved, write
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.data.loading.loader import make_loader

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import pe_clip
-from benchmarks.record import RESULTS, write
+from benchmarks.measure.record import RESULTS, write
 from peclip_fast import create_model, ops
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.methods.pe_clip import PECLIP

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.operators import DIRECTIONS, DTYPES, FRAMES, TOKENS, WIDTH, WRONG
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.operators import DIRECTIONS, DTYPES, FRAMES, TOKENS, WIDTH, WRONG
+from benchmarks.measure.record import RESULTS, interleaved, write
 from peclip_fast import ops
 from peclip_fast.errors import InputError
 

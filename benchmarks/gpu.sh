@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can prove, on a machine with torch, triton, nvcc, cmake, ninja and
 # pybind11 (and what peclip_fast imports) but without a network: build in place, test, sanitize,
-# measure. Results go to $OUT, or to benchmarks/results. Ends with a short table.
+# measure. Results go to $OUT, or to benchmarks/results. Ends with what failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-benchmarks/results}
@@ -23,14 +23,14 @@ step build "$python" setup.py --quiet build_ext --inplace
 step tests "$python" -m pytest -q tests/ops tests/kernels \
     tests/benchmarks/test_pe_clip_programs.py tests/engine/test_graphs.py -m "not slow"
 if "$python" -c 'import av, nvidia.dali'; then
-    step video "$python" -m pytest -q tests/data/test_dali_loader.py tests/data/test_dali_decoder.py
+    step video "$python" -m pytest -q tests/data/loading/dali
     step data_loading "$python" -m benchmarks.data_loading --device cuda --output "$out"
 else
     failed+=("video: needs av and nvidia-dali-cuda130")
 fi
 for tool in memcheck racecheck; do
     step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-        "$python" -m benchmarks.sanitize
+        "$python" -m benchmarks.compile_checks.sanitize
 done
 for operator in bottleneck_adapter temporal_adapter; do
     step "$operator" "$python" -m "benchmarks.$operator" --device cuda --output "$out"

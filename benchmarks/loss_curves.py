@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+from peclip_fast.commands.clips import open_clips
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from benchmarks.measure.record import RESULTS, write
 from benchmarks.pe_clip import with_nn_gru
-from benchmarks.record import RESULTS, write
-from peclip_fast.commands.clips import open_clips
 from peclip_fast.config.layers import config_path, read_yaml
 from peclip_fast.config.parser import make_parser, resolve
 from peclip_fast.config.run import RunConfig

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.data_loading import drawn
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.record import RESULTS, interleaved, write
 from peclip_fast.data.decoding.clip_source import open_clip_source
 from peclip_fast.data.decoding.jpeg import encode_jpeg
 from peclip_fast.data.decoding.packed_file import packed_file

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.record import RESULTS, interleaved, write
 from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
@@ -209,6 +209,14 @@ def _highest(device: torch.device) -> float:
     return 1024.0 * float(kilobytes)
 
 
+def reference_logits(backbone: str, frames: Tensor) -> Tensor:
+    """The reference's logits of these frames, by a model that is gone afterwards."""
+    model, program = reference_program(backbone)
+    model.to(frames.device)
+    with torch.no_grad():
+        return program(frames)
+
+
 def check(logits: dict[str, Tensor], dtype: str) -> dict[str, float]:
     """Largest difference of each program's logits from the reference's."""
     true = logits["reference"]
@@ -226,8 +234,12 @@ def measure(
     frames = make_frames(clips, image_size(options.backbone), device)
     labels = torch.arange(clips, device=device) % len(CLASSES)
     rows = []
+    # All are checked against the reference, whether it is timed or not.
+    true = {} if "reference" in able else {
+        "reference": reference_logits(options.backbone, frames[:1])
+    }  # fmt: skip
     for what in options.what:
-        runs, errors = {}, {}
+        runs, given = {}, dict(true)
         for name, make in able.items():
             if (what, name) == ("inference", GRAPHED):
                 continue
@@ -247,8 +259,8 @@ def measure(
                 print(f"{what:<11}{clips:>3} clips  {name} left out: {why}", flush=True)
                 rows.append({"what": what, "clips": clips, "program": name, "not_run": why})
                 continue
-            runs[name], errors[name] = functools.partial(run, frames), logits
-        differences = check(errors, options.dtype)
+            runs[name], given[name] = functools.partial(run, frames), logits
+        differences = check(given, options.dtype)
         times = interleaved(runs, device, options.seconds, settle=True)
         for name, time in times.items():
             rows.append({

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import pe_clip
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.record import RESULTS, interleaved, write
 
 BACKBONES = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu")
 ROUNDING = 1e-2  # of a gradient's norm, in bf16

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import pe_clip
-from benchmarks.flops import gflop
-from benchmarks.record import RESULTS, interleaved, write
+from benchmarks.measure.flops import gflop
+from benchmarks.measure.record import RESULTS, interleaved, write
 from peclip_fast import create_model
 
 BACKBONES = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "ViT-L-14-quickgelu")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.operators import FRAMES, TOKENS, WIDTH, Contender, Operator, main
+from benchmarks.measure.operators import FRAMES, TOKENS, WIDTH, Contender, Operator, main
 from peclip_fast import ops
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # pytest-xdist has a process for each core: with more threads they would wait for one another.
@@ -11,9 +11,10 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import pytest
 import torch
+from helpers.grey_frames import frames_at, numbers, video_at
+from helpers.skip_reasons import pytest_make_collect_report, pytest_runtest_makereport
 from helpers.tiny_backbone import TINY
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
@@ -22,7 +23,6 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import open_clip
-from helpers.grey_clips import numbers_of, write_frames, write_video
 from helpers.tiny_runs import write_clips
 
 from peclip_fast.data.decoding import clip_index
@@ -31,7 +31,13 @@ from peclip_fast.models.backbone import save_backbone
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-SHARED = Path(__file__).parents[2] / "shared"
+__all__ = [
+    "frames_at",
+    "numbers",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "video_at",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,11 +50,9 @@ def index_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of papers, vectors and real videos beside the checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder ../shared is not beside this checkout")
-    return SHARED
+def assets() -> Path:
+    """The folder of real videos, real lists and the published program's numbers."""
+    return Path(__file__).parent / "assets"
 
 
 @pytest.fixture(scope="session")
@@ -65,18 +69,3 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of frame folders: three colours, 15 training and 9 test clips."""
     return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture
-def frames_at() -> Callable[..., Path]:
-    return write_frames
-
-
-@pytest.fixture
-def video_at() -> Callable[..., Path]:
-    return write_video
-
-
-@pytest.fixture
-def numbers() -> Callable[[np.ndarray], list[int]]:
-    return numbers_of

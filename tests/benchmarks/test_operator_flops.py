@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import bottleneck_adapter, operators, temporal_adapter
-from benchmarks.operators import FRAMES, TOKENS, WIDTH, Operator
+from benchmarks import bottleneck_adapter, temporal_adapter
+from benchmarks.measure import operators
+from benchmarks.measure.operators import FRAMES, TOKENS, WIDTH, Operator
 from peclip_fast import ops
 
 THIN = 2 * FRAMES * TOKENS * WIDTH  # FLOP of the product that makes the scale, which isn't counted

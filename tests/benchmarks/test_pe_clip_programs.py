@@ -50,6 +50,7 @@ def test_the_strong_baseline_walks_with_nn_gru(
         assert kinds == {torch.nn.GRU if name in with_nn_gru else GRU}
 
 
+@pytest.mark.slow
 def test_nn_gru_is_called_between_the_graphs(
     tiny_backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_train_step_trains_the_same_parameters(small_backbone: str) -> None:
     assert losses["ours"][-1] < losses["ours"][0]
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_on_a_gpu_is_left_out(
     small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -138,6 +140,7 @@ def test_other_logits_end_the_benchmark() -> None:
         pe_clip.check({"reference": torch.zeros(1), "ours": torch.ones(1)}, "fp32")
 
 
+@pytest.mark.slow
 def test_peak_memory_is_of_a_process_of_its_own(small_backbone: str) -> None:
     """This one's highest was reached before, so that two small steps wouldn't show in it."""
     make = pe_clip.programs(small_backbone, "bf16", "cpu")["ours"]
@@ -146,6 +149,25 @@ def test_peak_memory_is_of_a_process_of_its_own(small_backbone: str) -> None:
     assert 0 < pe_clip.peak_memory_alone(make, 1, size, "cpu") < 2**29
 
 
+def test_without_the_reference_the_programs_are_still_checked(
+    small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
+    arguments += ["--seconds", "0", "--what", "inference", "--programs", "ours"]
+    monkeypatch.setattr("sys.argv", ["pe_clip", *arguments, "--output", str(tmp_path)])
+    monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *_: 1.0)
+    pe_clip.main()
+    row, memory = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
+    assert (row["program"], memory["program"]) == ("ours", "ours")
+    assert 0 < row["logits_differ_by"] < pe_clip.NEAR["bf16"]
+    assert row["times_faster_than"] == {}
+    reference_logits = pe_clip.reference_logits
+    monkeypatch.setattr(pe_clip, "reference_logits", lambda *given: reference_logits(*given) + 1)
+    with pytest.raises(SystemExit, match="ours gives other logits than the reference"):
+        pe_clip.main()
+
+
+@pytest.mark.slow
 def test_the_command(small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--device", "cpu", "--backbone", small_backbone, "--clips", "1"]
     arguments += ["--seconds", "0", "--programs", "reference", "ours", "--output", str(tmp_path)]

@@ -11,8 +11,8 @@ import torch
 from helpers.small_backbone import save_small_backbone
 
 from benchmarks import pe_clip, recomputation
-from benchmarks.results_files import Record, Results
-from benchmarks.tables import block
+from benchmarks.report.results_files import Record, Results
+from benchmarks.report.tables import block
 
 
 def test_other_gradients_end_the_benchmark() -> None:
@@ -24,6 +24,7 @@ def test_other_gradients_end_the_benchmark() -> None:
         recomputation.check(ones, [torch.full((4,), torch.nan)], 1.0)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = save_small_backbone(tmp_path)
     arguments = ["--device", "cpu", "--backbones", backbone, "--blocks", "0", "9"]

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import scaling
-from benchmarks.flops import gflop
+from benchmarks.measure.flops import gflop
 from peclip_fast import create_model
 
 

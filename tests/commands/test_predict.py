@@ -43,19 +43,19 @@ def test_table(run, tiny_clips, capsys):
     assert len(line.split()) == 5
 
 
-def test_a_real_video(run, shared, capsys):
-    video = str(shared / "samples" / "single_face_640x360_h264.mp4")
+def test_a_real_video(run, assets, capsys):
+    video = str(assets / "videos" / "single_face_640x360_h264.mp4")
     assert main([str(run), video, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["path"] == video
 
 
 @pytest.mark.parametrize("kind", ["text", "truncated", "missing", "empty folder"])
-def test_a_bad_clip_is_named_alone(run, tiny_clips, shared, tmp_path, capsys, kind):
+def test_a_bad_clip_is_named_alone(run, tiny_clips, assets, tmp_path, capsys, kind):
     bad = tmp_path / "bad.mp4"
     if kind == "text":
         bad.write_text("hello")
     elif kind == "truncated":
-        video = (shared / "samples" / "single_face_640x360_h264.mp4").read_bytes()
+        video = (assets / "videos" / "single_face_640x360_h264.mp4").read_bytes()
         bad.write_bytes(video[: len(video) // 2])
     elif kind == "empty folder":
         bad.mkdir()

@@ -121,13 +121,13 @@ def test_afew_list_is_alphabetical(tmp_path: Path) -> None:
     assert splits.train == []
 
 
-def test_real_lists_by_name(shared: Path) -> None:
-    afew = open_splits(DataConfig("afew", test_list=shared / "annotations/AFEW_val.txt"))
+def test_real_lists_by_name(assets: Path) -> None:
+    afew = open_splits(DataConfig("afew", test_list=assets / "lists/AFEW_val.txt"))
     spelled = {"Happy": "happiness", "Sad": "sadness", "Angry": "anger"}
     for record in afew.test:
         folder = record.path.parent.name
         assert afew.classes[record.label] == spelled.get(folder, folder.lower())
-    dfew = open_splits(DataConfig("dfew", test_list=shared / "annotations/DFEW_set_1_test.txt"))
+    dfew = open_splits(DataConfig("dfew", test_list=assets / "lists/DFEW_set_1_test.txt"))
     counts = [sum(r.label == label for r in dfew.test) for label in range(7)]
     # The published counts of fold 1: surprise 294, disgust 29, fear 181.
     assert counts == [489, 379, 534, 435, 294, 29, 181]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from helpers.fake_runs import beside, cells, fake_command, finish, starts
@@ -14,6 +15,8 @@ from helpers.fake_runs import beside, cells, fake_command, finish, starts
 from peclip_fast.errors import InputError
 from peclip_fast.experiment import runner
 from peclip_fast.experiment.runner import run_cells
+
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -105,9 +108,9 @@ def test_a_run_whose_starter_was_killed_is_waited_for(tmp_path):
     beside(cell, ".wait").touch()
     starter = f"""
 import sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(TESTS)!r})
 from pathlib import Path
-from fake_runs import cells, fake_command
+from helpers.fake_runs import cells, fake_command
 from peclip_fast.experiment import runner
 runner.command = fake_command
 runner.run_cells(cells(Path({str(tmp_path)!r}), 1), [{{}}])

@@ -51,17 +51,17 @@ def test_pictures_of_a_folder_of_frames(run, tiny_clips, capsys):
     assert (pictures[0] != pictures[1]).any()
 
 
-def test_a_video_in_another_folder(run, shared, tmp_path):
-    video = str(shared / "samples" / "woman_sad_640x360_h264.mp4")
+def test_a_video_in_another_folder(run, assets, tmp_path):
+    video = str(assets / "videos" / "woman_sad_640x360_h264.mp4")
     options = ["--output", str(tmp_path / "new"), "--data.frames", "5"]
     assert main([str(run), video, *options]) == 0
     assert len(film(tmp_path / "new" / "woman_sad_640x360_h264.mp4.mp4")) == 5
 
 
-def test_clips_of_one_name_and_two_endings(run, shared, tmp_path):
+def test_clips_of_one_name_and_two_endings(run, assets, tmp_path):
     """Both, and the folder of that name, get pictures of their own."""
     for suffix in (".mp4", ".mkv"):
-        shutil.copy(shared / "samples" / "woman_sad_640x360_h264.mp4", tmp_path / f"1000{suffix}")
+        shutil.copy(assets / "videos" / "woman_sad_640x360_h264.mp4", tmp_path / f"1000{suffix}")
         assert main([str(run), str(tmp_path / f"1000{suffix}"), "--output", str(tmp_path)]) == 0
     names = ["1000.mkv", "1000.mkv.mp4", "1000.mkv.png", "1000.mp4", "1000.mp4.mp4", "1000.mp4.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names

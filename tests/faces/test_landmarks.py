@@ -24,8 +24,8 @@ def model() -> LandmarkModel:
 
 
 @pytest.fixture(scope="module")
-def frame(shared: Path) -> np.ndarray:
-    source = open_clip_source(shared / "samples/woman_sad_640x360_h264.mp4")
+def frame(assets: Path) -> np.ndarray:
+    source = open_clip_source(assets / "videos/woman_sad_640x360_h264.mp4")
     (image,) = source.read([source.num_frames // 2])
     source.close()
     return image

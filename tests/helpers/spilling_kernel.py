@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from benchmarks.triton_launches import Launch, compile_for, specialise
+from benchmarks.compile_checks.triton_launches import Launch, compile_for, specialise
 
 
 @triton.jit

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers.oracle import logits as oracle_logits
 from helpers.published_checkpoints import TEXTS, make_published
-from safetensors import safe_open
-from safetensors.torch import load_file
+from helpers.published_vectors import published_vectors, token_table
 
 from peclip_fast import InputError, load_reference_checkpoint
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
@@ -19,16 +16,10 @@ from peclip_fast.models.published import published_name
 
 @pytest.mark.parametrize("name", ["one_clip", "batch_of_two"])
 @pytest.mark.parametrize("table", [True, False], ids=["table", "no table"])
-def test_reference_vectors(shared, tmp_path, name, table):
-    source = shared / "reference" / f"pe_clip_{name}.safetensors"
-    vectors = load_file(source)
-    with safe_open(source, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-    state = {n.removeprefix("state."): t for n, t in vectors.items() if n.startswith("state.")}
+def test_reference_vectors(tmp_path, name, table):
+    state, vectors, config = published_vectors(name)
     if table:
-        rows = torch.zeros(config["vocab"], config["text_width"])
-        rows[vectors["token_embedding.ids"]] = vectors["token_embedding.rows"]
-        state["clip_model.token_embedding.weight"] = rows
+        state["clip_model.token_embedding.weight"] = token_table(vectors, config)
     torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "m.pth")
     model = load_reference_checkpoint(tmp_path / "m.pth")
     assert model.classes == tuple(PUBLISHED_ACTION_UNITS)

@@ -8,10 +8,9 @@ from helpers.temporal_adapter_cases import NAMES, inputs, nn_gru, run
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter
-from peclip_fast.ops.extension import cuda_missing
 from peclip_fast.ops.temporal_adapter import SCALINGS
 
-pytestmark = pytest.mark.skipif(cuda_missing() is not None, reason=f"needs a GPU: {cuda_missing()}")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 PAPER = (2, 16, 199, 768)
 SIZES = [

@@ -125,9 +125,9 @@ def test_small_jpeg_files_are_kept_bit_for_bit(source: Path, tmp_path: Path) -> 
 
 
 def test_real_video_stays_what_it_was(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = shared / "samples/single_face_640x360_h264.mp4"
+    clip = assets / "videos/single_face_640x360_h264.mp4"
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/train.csv").write_text(f"{clip},calm")
     config = tmp_path / "real.yaml"

@@ -14,13 +14,13 @@ from peclip_fast.faces.landmarks import LandmarkModel
 
 
 @pytest.fixture(scope="module")
-def points(shared: Path) -> np.ndarray:
+def points(assets: Path) -> np.ndarray:
     """Of the sample's smiling frame, 640x360."""
     try:
         model = LandmarkModel()
     except InputError as error:
         pytest.skip(str(error))
-    source = open_clip_source(shared / "samples/woman_sad_640x360_h264.mp4")
+    source = open_clip_source(assets / "videos/woman_sad_640x360_h264.mp4")
     (frame,) = source.read([source.num_frames - 1])
     source.close()
     return model.landmarks(frame)

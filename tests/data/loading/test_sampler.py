@@ -12,8 +12,6 @@ CASES = [
 @pytest.mark.parametrize(("clips", "batch", "world"), [*CASES, (17, 8, 3), (50, 8, 3)])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_clip_comes_once(clips: int, batch: int, world: int, shuffle: bool) -> None:
-    if shuffle and clips < world:
-        pytest.skip("the loader refuses fewer training clips than processes")
     ranks = [ClipBatchSampler(clips, batch, shuffle, 3, rank, world) for rank in range(world)]
     for epoch in range(2):
         for sampler in ranks:

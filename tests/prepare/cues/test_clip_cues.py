@@ -108,7 +108,7 @@ def test_where_a_face_was_is_its_square():
     assert module._LOOK == 10  # which the numbers above take for granted
 
 
-def test_after_a_cut_the_other_face_is_measured(shared):
+def test_after_a_cut_the_other_face_is_measured(assets):
     """In its first frame, to within 2 % of its width, as without any frame before."""
     try:
         model = LandmarkModel()
@@ -116,7 +116,7 @@ def test_after_a_cut_the_other_face_is_measured(shared):
         pytest.skip(str(error))
     frames = []
     for name in ("woman_sad_640x360_h264.mp4", "single_face_640x360_h264.mp4"):
-        source = open_clip_source(shared / "samples" / name)
+        source = open_clip_source(assets / "videos" / name)
         frames.append(source.read(range(4)))
         source.close()
     cues = clip_cues(np.concatenate(frames), model, None)

@@ -78,7 +78,6 @@ def test_a_map_is_pasted_where_it_was_cut(height, width):
 @pytest.mark.parametrize("side", [64, "side"])
 def test_a_network_finds_what_is_painted(tmp_path, colours, side):
     """Stripes along a turned face, in the colours of all classes."""
-    pytest.importorskip("onnxruntime")
     parsing = find_parsing(colour_classifier(tmp_path / "colours.onnx", colours, side))
     points = face((64, 60), 25, 0.3)
     x, y = np.meshgrid(np.arange(128) + 0.5, np.arange(128) + 0.5)
@@ -96,7 +95,6 @@ def test_a_network_finds_what_is_painted(tmp_path, colours, side):
 
 
 def test_classes_of_another_network(tmp_path, colours):
-    pytest.importorskip("onnxruntime")
     path = colour_classifier(tmp_path / "few.onnx", colours[:3])
     with pytest.raises(InputError, match=r"few\.onnx: gives 3 classes, not 19; --parsing_classes"):
         ParsingModel(find_parsing(path))
@@ -122,7 +120,6 @@ def test_wrong_classes_are_named(tmp_path, text, message):
 
 
 def test_what_is_no_parsing_network(tmp_path, colours):
-    pytest.importorskip("onnxruntime")
     weight, bias = np.zeros((19, 3, 1, 1)), np.zeros(19)
 
     def error(path: Path) -> str:

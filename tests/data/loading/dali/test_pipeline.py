@@ -140,12 +140,12 @@ def test_packed_clips(tmp_path: Path) -> None:
 
 
 @devices
-def test_real_video(tmp_path: Path, device: str, shared: Path) -> None:
+def test_real_video(tmp_path: Path, device: str, assets: Path) -> None:
     import av
 
     path = tmp_path / "clip.webm"
     with (
-        av.open(str(shared / "samples/woman_sad_640x360_h264.mp4")) as source,
+        av.open(str(assets / "videos/woman_sad_640x360_h264.mp4")) as source,
         av.open(str(path), "w") as container,
     ):
         stream = container.add_stream(VP9[0], rate=25, options=VP9[1])
@@ -160,8 +160,8 @@ def test_real_video(tmp_path: Path, device: str, shared: Path) -> None:
 
 
 @on_gpu
-def test_real_video_of_nvdec(device: str, shared: Path) -> None:
-    records = [ClipRecord(path, 0) for path in sorted(shared.glob("samples/*.mp4"))]
+def test_real_video_of_nvdec(device: str, assets: Path) -> None:
+    records = [ClipRecord(path, 0) for path in sorted(assets.glob("videos/*.mp4"))]
     expected = batch_of(records, "pyav", device, 224)
     assert_same(batch_of(records, "dali", device, 224), expected, TOLERANCE[device], STEPS)
 

@@ -1,0 +1,138 @@
+"""How things are timed, and what a result says of where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peclip_fast.files import write_text
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """On a GPU the run as a CUDA graph, so that the GPU's time is measured and not Python's."""
+    if device.type != "cuda":
+        return run
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0,
+    settle: bool = False,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Times of each function in milliseconds, taken in turn so that all see the same machine.
+
+    Each is run twice to warm up, then in turns for about ``seconds`` in all, at least five times.
+    With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes leave
+    the next one without memory at hand, which it has when it runs alone.
+    """
+    once = _on_gpu if device.type == "cuda" else _on_cpu
+    for run in [*runs.values()] * 2:
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+        for name, run in runs.items():
+            if settle:
+                run()
+            times[name].append(once(run))
+    return {
+        name: {"median_ms": statistics.median(t), "min_ms": min(t), "runs": len(t)}
+        for name, t in times.items()
+    }
+
+
+def _on_cpu(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _on_gpu(run: Callable[[], object], times: int = 10) -> float:
+    """Several in a row, so that the GPU never waits for the next to be launched."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(times):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / times
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of the copy of a tensor that no cache holds."""
+    source = torch.zeros(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8).to(device)
+    target = torch.empty_like(source)
+    times = interleaved({"copy": lambda: target.copy_(source)}, device, 1.0)
+    return 2 * source.nbytes / (1e-3 * times["copy"]["median_ms"])
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP a second of the product of two square matrices, large enough for every unit."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    times = interleaved({"product": lambda: torch.mm(left, right, out=product)}, device, 1.0)
+    return 2 * size**3 / (1e-3 * times["product"]["median_ms"])
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Device, driver, versions, commit and date."""
+    facts: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "commit": _output(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
+        "device": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        facts |= {"device": torch.cuda.get_device_name(device), "driver": _output(query)}
+    return facts
+
+
+def write(
+    name: str, device: torch.device, rows: list[dict[str, Any]], folder: Path, **facts: Any
+) -> Path:
+    """One JSON file for a benchmark on a device."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{device.type}.json"
+    content = {"benchmark": name, **provenance(device), **facts, "rows": rows}
+    write_text(path, json.dumps(content, indent=1))
+    return path
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

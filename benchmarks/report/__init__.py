@@ -1,0 +1,1 @@
+"""The documents' tables and plots, made from the results files."""
