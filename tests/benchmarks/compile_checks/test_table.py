@@ -121,8 +121,8 @@ def test_a_block_that_no_longer_fits_is_named() -> None:
     big = {small: Usage(64, 0, 102_400, 256)}
     assert misfits(TABLE.usages, TABLE) == []
     assert misfits(big, TABLE) == [
-        "temporal_adapter recurrence<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor holds "
-        "a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
+        "temporal_adapter recurrence<bf16, true> (768, 96, bf16) on sm_86, cuda: no multiprocessor "
+        "holds a block of 256 threads, 64 registers each, 102400 bytes of shared memory"
     ]
     assert misfits(big, Table({}, big)) == []
 
