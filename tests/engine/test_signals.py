@@ -236,20 +236,26 @@ def two(made: Scene, moment: str, number: str = "SIGTERM") -> list[subprocess.Po
     return [made.start(*argv, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in (0, 1)]
 
 
-@pytest.fixture
-def two_whole(scene, tmp_path):
-    """Runs of two processes: batches of 4 of 15 clips, and 9 test clips, are uneven."""
-    made = scene(batch_size=4)
+@pytest.fixture(scope="module")
+def whole_of_two(whole, tmp_path_factory):
+    """Two processes: batches of 4 of 15 clips, and 9 test clips, are uneven."""
+    options, run = whole(batch_size=4)
+    made = Scene(tmp_path_factory.mktemp("two"), options, run)
     for process in two(made, "never"):
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
-    made.whole = RunFolder(made.run.path.rename(tmp_path / "whole"))
-    return made
+    return options, made.run
+
+
+@pytest.fixture
+def scene_of_two(whole_of_two, tmp_path):
+    options, run = whole_of_two
+    return Scene(tmp_path, options, run)
 
 
 @pytest.mark.parametrize("moment", ["batch:3", "decode:7", "test:1"])
-def test_all_processes_stop_where_one_is_asked_to(two_whole, moment):
-    made = two_whole
+def test_all_processes_stop_where_one_is_asked_to(scene_of_two, moment):
+    made = scene_of_two
     processes = two(made, moment)
     errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     made.check_line(errors[0], "SIGTERM", "torchrun --nproc-per-node 2")
@@ -264,13 +270,13 @@ def test_all_processes_stop_where_one_is_asked_to(two_whole, moment):
     assert_same(made.run, made.whole)
 
 
-def test_torchrun(two_whole, tmp_path):
+def test_torchrun(scene_of_two, tmp_path):
     """The whole group is signalled, and torchrun passes it on; what it says itself is its own."""
-    made = two_whole
+    made = scene_of_two
     made.options = [*made.options, "--data.num_workers", "1"]
     shared = ["--standalone", "--nproc-per-node=2", "--redirects=3", f"--log-dir={tmp_path / 'l'}"]
-    argv = ["torch.distributed.run", *shared, "-m", "peclip_fast.train", "--resume"]
-    argv += ["--output", str(made.run.path), *made.options]
+    argv = ["torch.distributed.run", *shared, "-m", "peclip_fast.train", *made.options]
+    argv += ["--output", str(made.run.path)]
     launcher = made.start(*argv)
     while not made.run.last.exists():
         assert launcher.poll() is None, launcher.communicate()
@@ -283,7 +289,10 @@ def test_torchrun(two_whole, tmp_path):
     made.check_gone()
     assert not made.run.report.exists()
     again = subprocess.run(
-        [sys.executable, "-m", *argv], env=made.environment, capture_output=True, text=True
+        [sys.executable, "-m", *argv, "--resume"],
+        env=made.environment,
+        capture_output=True,
+        text=True,
     )
     assert again.returncode == 0, again.stderr
     assert_same(made.run, made.whole)

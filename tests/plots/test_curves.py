@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from peclip_fast.errors import InputError
@@ -35,6 +36,22 @@ def test_a_panel_without_numbers_is_left_out(tmp_path):
     tested = history(tmp_path, HEAD + "1,5,1.5,0.1,,0.5,0.6,3,0\n")
     untested = history(tmp_path, HEAD + "1,5,1.5,0.1,,,,3,0\n")
     assert size(curves_png(untested, "title"))[0] < size(curves_png(tested, "title"))[0]
+
+
+def test_a_line_for_each_learning_rate(tmp_path, monkeypatch):
+    """However many groups there are, each with a look of its own."""
+    lines, plot = {}, Axes.plot
+
+    def plotting(axes, *points, label, **look):
+        lines[label] = look
+        return plot(axes, *points, label=label, **look)
+
+    monkeypatch.setattr(Axes, "plot", plotting)
+    groups = ["backbone", "head", "time", "text", "prompts"]
+    head = ",".join(["epoch", "loss", *(f"lr_{name}" for name in groups)])
+    curves_png(history(tmp_path, f"{head}\n1,1.5,.1,.2,.3,.4,.5\n2,1,.1,.2,.3,.4,.5\n"), "title")
+    assert list(lines) == ["loss", *groups]
+    assert len({(lines[name]["color"], lines[name]["marker"]) for name in groups}) == len(groups)
 
 
 @pytest.mark.parametrize(
