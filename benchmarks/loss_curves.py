@@ -24,16 +24,16 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from peclip_fast.commands.clips import open_clips
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from benchmarks.measure.record import RESULTS, write
 from benchmarks.pe_clip import with_nn_gru
 from peclip_fast.config.layers import config_path, read_yaml
-from peclip_fast.config.parser import make_parser, resolve
+from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.splits import open_splits
 from peclip_fast.engine import recorder
 from peclip_fast.engine.distributed import World, set_up
 from peclip_fast.engine.evaluation import predict
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 def read_config(name: str, epochs: int | None, device: str) -> RunConfig:
     """A packaged configuration or a file, without tests on the way."""
     layers = [(name, read_yaml(config_path(name)))]
-    config = resolve(make_parser("train", "", ""), [], layers)
+    config = resolve(layers)
     options = replace(config.train, test_every=0, device=device)
     if epochs is not None:
         options = replace(options, epochs=epochs, warmup_epochs=min(1, epochs - 1))
@@ -135,7 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     base = read_config(options.config, options.epochs, options.device)
     device = set_up(base.train, ALONE)
-    splits = open_clips(base, ALONE)
+    splits = open_splits(base.data)
     window = -(-len(splits.train) // base.train.batch_size)
     curves: dict[str, list[Tensor]] = {name: [] for name in BACKENDS}
     rows, ends = [], []
