@@ -96,7 +96,7 @@ def test_texts_of_its_own_are_recovered_from_the_token_table(tmp_path):
     frames = torch.rand(1, 2, 3, 32, 32)
     with torch.no_grad():
         recovered = load_published(tmp_path / "m.pth")(frames)
-        told = load_published(tmp_path / "m.pth", texts)(frames)
+        told = load_published(tmp_path / "m.pth", class_texts=texts)(frames)
     assert torch.equal(recovered, told)
     expected = oracle_logits(state, tokens, frames)
     assert (told - expected).abs().max() < 1e-4 * expected.abs().max()
@@ -106,7 +106,7 @@ def test_other_classes_are_refused_with_the_tensors(tmp_path):
     state, _ = make_published([f"text {i}." for i in range(11)])
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(InputError, match=r"m\.pth.*token_suffix.*11 classes"):
-        load_published(tmp_path / "m.pth", TEXTS)
+        load_published(tmp_path / "m.pth", class_texts=TEXTS)
     del state["clip_model.token_embedding.weight"]
     torch.save(state, tmp_path / "n.pth")
     with pytest.raises(InputError, match="give class_texts"):
@@ -138,7 +138,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
 
 def test_numbers_of_heads(tmp_path):
     """They leave no trace in the tensors, so they are a head for 64 channels, or told."""
-    state, tokens = make_published(text_width=128)
+    state, _ = make_published(text_width=128)
     torch.save(state, tmp_path / "m.pth")
     plain = load_published(tmp_path / "m.pth")
     told = load_published(tmp_path / "m.pth", vision_heads=2, text_heads=2)
@@ -174,5 +174,5 @@ def test_methods_without_published_checkpoints(tmp_path):
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(InputError, match=r"m\.pth: published checkpoints .*'finecliper' can't be"):
         load_published(tmp_path / "m.pth", "finecliper")
-    with pytest.raises(InputError, match="model.method=pe_clp: expected one of pe_clip"):
+    with pytest.raises(InputError, match=r"model\.method=pe_clp: expected one of pe_clip"):
         load_published(tmp_path / "m.pth", "pe_clp")
