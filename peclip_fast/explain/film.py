@@ -18,7 +18,7 @@ from peclip_fast.plots.palette import look
 RATE = 4  # pictures a second: slow enough to be looked at, whatever the clip's own speed
 _DPI = 100
 _CELL = 2.2  # inches of a picture with what is around it
-_BARS = 1.25  # inches of the class names beside the bars
+_BARS = 1.25  # inches of the class names next to the bars
 
 
 def film_mp4(scene: Scene) -> bytes:

@@ -25,7 +25,7 @@ FROZEN = "frozen CLIP"
 
 
 class Stage(NamedTuple):
-    """A model with some of the parts, that ``explain`` shows before the full one."""
+    """A model with some of the parts, which ``explain`` shows before the full one."""
 
     name: str
     kept: tuple[str, ...]
@@ -34,9 +34,9 @@ class Stage(NamedTuple):
 class AdaptedCLIP(TrainableCLIP):
     """An open_clip model with the trained parts of a method.
 
-    A method is a subclass with a ``config_class``, make_parts(), and hooks and context for the
-    frames and for the texts; docs/add-a-method.md has a whole example. What it doesn't define is
-    the mean over the frames, compared with the class texts.
+    A method is a subclass with a ``config_class``, make_parts(), and hooks or learned context for
+    frames and texts; docs/add-a-method.md has a whole example. Unless it says more, a clip's
+    feature is the mean of its frames', and the logits are 100 times its cosine with the texts'.
 
     Args:
         config: the method and its options.
@@ -47,7 +47,7 @@ class AdaptedCLIP(TrainableCLIP):
 
     Attributes:
         config_class: the method's options; ``config`` is one of these.
-        texts: that stand for the classes.
+        texts: what the text encoder reads for the classes.
     """
 
     config_class: ClassVar[type[ModelConfig]]
@@ -89,7 +89,7 @@ class AdaptedCLIP(TrainableCLIP):
         return self.config.class_texts(self.classes)
 
     def text_hooks(self) -> Hooks:
-        """In the blocks that read the class texts."""
+        """What happens in the blocks that read the class texts."""
         return NO_HOOKS
 
     def text_context(self) -> Sequence[Tensor]:
@@ -97,7 +97,7 @@ class AdaptedCLIP(TrainableCLIP):
         return ()
 
     def frame_hooks(self, length: int) -> Hooks:
-        """In the blocks that see the frames of clips, ``length`` to each."""
+        """What happens in the blocks that see the frames of clips, ``length`` frames to each."""
         return NO_HOOKS
 
     def frame_context(self) -> Sequence[Tensor]:
@@ -227,7 +227,7 @@ class AdaptedCLIP(TrainableCLIP):
         """encode_classes(), kept in eval mode without gradients until a tensor changes."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.encode_classes()
-        # Of the backbone the text encoder reads what isn't the vision encoder's.
+        # The text encoder reads all of the backbone but the vision encoder.
         trained = self._trained_of_backbone()
         read = [p for name, p in trained.items() if not name.startswith("visual.")]
         return self._kept.get(

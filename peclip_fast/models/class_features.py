@@ -28,8 +28,8 @@ class KeptFeatures:
 def state_of(trained: Iterable[Tensor], frozen: Iterable[Tensor]) -> object:
     """Changes when one of the tensors does.
 
-    Versions tell of changes in place, addresses of replaced tensors; the sums, of the trained ones
-    alone, tell of writes through ``.data``, which has a version of its own.
+    Versions tell of changes in place, addresses of replaced tensors. The sums tell of writes
+    through ``.data``, which has a version of its own; only the trained tensors have them.
     """
     trained = [t.detach() for t in trained]
     sums = torch.stack([t.double().sum() for t in trained]).tolist() if trained else []

@@ -154,7 +154,7 @@ class CLIPEncoders(nn.Module):
 
 
 def context_length(context: Sequence[Tensor]) -> int:
-    """Learned tokens in front of each text, or among those of each frame."""
+    """How many learned tokens each text or each frame has."""
     return context[0].shape[-2] if context else 0
 
 

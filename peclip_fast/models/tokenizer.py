@@ -23,7 +23,7 @@ class TextTokenizer(Protocol):
 
     @property
     def pad(self) -> int:
-        """What fills the positions behind a text."""
+        """What fills the positions after a text."""
 
     def encode(self, text: str) -> list[int]:
         """The tokens, with those that open and close a text; not cut."""
@@ -81,7 +81,7 @@ class BatchTokenizer:
 
         Args:
             texts: C of them.
-            context: learned tokens that stand between.
+            context: learned tokens among them.
             cut: a text that is too long loses its end.
 
         Raises:

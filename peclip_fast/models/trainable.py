@@ -72,9 +72,9 @@ class TrainableCLIP(CLIPEncoders):
         return own | {f"{BACKBONE}.{name}": parameter for name, parameter in trained}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The trained parameters by the learning rate that they have, of config.learning_rates.
+        """The trained parameters by group; the groups are those of config.learning_rates.
 
-        A part is in the group of its name, or in the first one where none has its name.
+        A part belongs to the group of its name, or to the first group if none has its name.
         """
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in self.config.learning_rates}
         first = next(iter(groups))
@@ -109,7 +109,7 @@ class TrainableCLIP(CLIPEncoders):
         return {name: tensors[name] for name in self._trained_names}
 
     def check_parts(self) -> None:
-        """Raise ValueError for what is trained outside the parts: no group and no file has it."""
+        """Raise ValueError for trained tensors outside the parts, which no group or file has."""
         known = {id(p) for p in self.trained_parameters().values()}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad and id(parameter) not in known:
@@ -120,9 +120,9 @@ class TrainableCLIP(CLIPEncoders):
     # The backbone before training --------------------------------------------------------------
 
     def remember_backbone(self) -> None:
-        """Take the backbone as it is for the original, for those that load other weights into it.
+        """Take the backbone as it is now for the original: call it after loading other weights.
 
-        Of the tensors that are trained a copy is kept.
+        The values of the tensors that are trained are copied.
         """
         self.backbone_fingerprint = fingerprint(self.backbone)
         trained = self._trained_of_backbone().items()

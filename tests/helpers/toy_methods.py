@@ -203,7 +203,7 @@ class ClassToken(nn.Module):
 
 @register_method("toy_dfer")
 class ToyDFER(AdaptedCLIP):
-    """DFER-CLIP (arXiv 2308.13382): a trained encoder, a context for each class, time behind."""
+    """DFER-CLIP (arXiv 2308.13382): a trained encoder, contexts for each class, time at the end."""
 
     config_class = ToyDFERConfig
     config: ToyDFERConfig

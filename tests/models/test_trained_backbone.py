@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.small_towers import KINDS, save_small
 from helpers.tiny_backbone import TINY
 from helpers.toy_methods import ToyDFER, ToyDFERConfig
 from safetensors import safe_open
@@ -103,6 +104,28 @@ def test_gradients_are_those_of_open_clip(make, frames, dtype):
     for name, a, b in zip(names, found, expected, strict=True):
         assert b.any(), name
         assert (a - b).norm() <= bound * b.norm(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_of_every_kind_of_backbone_is_trained(kind, tmp_path):
+    """No tensor is left without a gradient, which several processes would wait for."""
+    torch.manual_seed(0)
+    model = create_model(
+        "toy_dfer", save_small(kind, tmp_path), classes=CLASSES, trained="*", contexts=2,
+        layers=0,
+    )  # fmt: skip
+    F.cross_entropy(model(torch.rand(2, 3, 3, 32, 32)), torch.tensor([0, 2])).backward()
+    assert [n for n, p in model.trained_parameters().items() if p.grad is None] == []
+    assert model.frozen_count() <= 2  # logit_scale and logit_bias
+
+
+def test_recomputed_blocks_give_the_same_gradients(make, frames):
+    model, found = make(), []
+    for blocks in (0, 3):
+        model.recompute(blocks)
+        loss = F.cross_entropy(model(frames), torch.tensor([0, 2]))
+        found.append(torch.autograd.grad(loss, list(model.trained_parameters().values())))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_patterns_that_fit_nothing_and_methods_that_forget(make, tiny_backbone):

@@ -23,7 +23,7 @@ DESCRIPTIONS = "descriptions"
 
 
 class VisionAdapters(nn.Module):
-    """The adapters of an image encoder: one after each attention, one beside each MLP."""
+    """The adapters of an image encoder: one after each attention, one parallel to each MLP."""
 
     def __init__(self, blocks: int, width: int, hidden: int, scale: float, backend: str) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ class PlainBlock(FrozenBlock):
     Args:
         attn: the attention's module, with ``num_heads``.
         out: its last product.
-        norms, scales: before and behind the attention and the MLP.
+        norms, scales: before and after the attention and the MLP.
         mlp: the MLP's module, and in it the first product, the activation and the second product.
     """
 
@@ -180,7 +180,7 @@ class CLIPBlock(PlainBlock):
 
 
 class ViTBlock(PlainBlock):
-    """timm's Block, where nothing else stands in its attention and MLP."""
+    """timm's Block, where its attention and MLP have nothing else in them."""
 
     def __init__(self, block: Any) -> None:
         attn, mlp = block.attn, block.mlp
@@ -210,12 +210,13 @@ class ViTBlock(PlainBlock):
 
 
 class TimmBlock(FrozenBlock):
-    """timm's other blocks, in plain PyTorch: rotary positions, SwiGLU, norms within, norms behind.
+    """timm's other blocks, in plain PyTorch: rotary positions, SwiGLU, inner norms, post-norms.
 
     Args:
         block: a Block, EvaBlock or EvaBlockPostNorm.
         rotary: the module that gives the positions' sines and cosines, side by side (patches, 2d).
-        prefix: tokens in front of the patches. Neither they nor the prompts behind are turned.
+        prefix: tokens in front of the patches. Neither they nor the prompts after
+            the patches are turned.
     """
 
     def __init__(self, block: Any, rotary: Any, prefix: int) -> None:
@@ -270,7 +271,7 @@ class TimmBlock(FrozenBlock):
         return normed
 
     def _behind(self, y: Tensor, place: int) -> Tensor:
-        """The norm or the scale behind the attention (1) or the MLP (2)."""
+        """The norm or the scale after the attention (1) or the MLP (2)."""
         if self.post_norm:
             return getattr(self.block, f"norm{place}")(y)
         if isinstance(self.block, EvaBlock):

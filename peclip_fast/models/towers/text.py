@@ -29,7 +29,7 @@ class TextTower(Tower):
         features: E, the width of what project() gives.
         context_length: positions that there are.
         causal: whether a position sees only itself and those before it.
-        whole: whether every position counts, padding too, so that a text can't be cut behind its
+        whole: whether every position counts, padding too, so that a text can't be cut after its
             end: without a causal mask, or where the feature is the last position's.
         start: number of tokens in front of the learned context: CLIP's start-of-text, and none
             where texts have none (SigLIP).
