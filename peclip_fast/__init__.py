@@ -14,29 +14,43 @@ from peclip_fast.errors import InputError
 if TYPE_CHECKING:
     from peclip_fast import ops
     from peclip_fast.config.model import ModelConfig
+    from peclip_fast.models.adapted_clip import AdaptedCLIP
+    from peclip_fast.models.hooks import Hooks
+    from peclip_fast.models.methods.finecliper import FineCLIPER
     from peclip_fast.models.methods.pe_clip import PECLIP
     from peclip_fast.models.pretrained import create_model, from_pretrained
-    from peclip_fast.models.published import load_reference_checkpoint
+    from peclip_fast.models.published import load_published
+    from peclip_fast.registry import register_dataset, register_method
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PECLIP",
+    "AdaptedCLIP",
+    "FineCLIPER",
+    "Hooks",
     "InputError",
     "ModelConfig",
     "create_model",
     "from_pretrained",
-    "load_reference_checkpoint",
+    "load_published",
     "ops",
+    "register_dataset",
+    "register_method",
 ]
 
 
 _WHERE = {
+    "AdaptedCLIP": "models.adapted_clip",
+    "FineCLIPER": "models.methods.finecliper",
+    "Hooks": "models.hooks",
     "ModelConfig": "config.model",
     "PECLIP": "models.methods.pe_clip",
     "create_model": "models.pretrained",
     "from_pretrained": "models.pretrained",
-    "load_reference_checkpoint": "models.published",
+    "load_published": "models.published",
+    "register_dataset": "registry",
+    "register_method": "registry",
 }
 
 

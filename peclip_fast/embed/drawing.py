@@ -29,17 +29,17 @@ def maps_png(runs: Mapping[str, Embedding], classes: Sequence[str], title: str) 
     """
     first = next(iter(runs.values()))
     names = list(first.maps)
-    alone = len(runs) == 1
-    width = 5.0 * len(names) if alone else 3.6 * len(runs)
-    height = 6.2 if alone else 3.9 * len(names) + 1.1
+    single = len(runs) == 1
+    width = 5.0 * len(names) if single else 3.6 * len(runs)
+    height = 6.2 if single else 3.9 * len(names) + 1.1
     figure = Figure((width, height), dpi=130, layout="constrained")
-    shape = (1, len(names)) if alone else (len(names), len(runs))
+    shape = (1, len(names)) if single else (len(names), len(runs))
     panels = figure.subplots(*shape, squeeze=False)
     for column, (run, found) in enumerate(runs.items()):
         for row, (name, one) in enumerate(found.maps.items()):
-            axes = panels[0, row] if alone else panels[row, column]
+            axes = panels[0, row] if single else panels[row, column]
             _scatter(axes, one, found.labels)
-            if alone:
+            if single:
                 axes.set_title(f"{name}\nsilhouette of the features {one.score}", fontsize=11)
                 continue
             axes.set_xlabel(f"silhouette of the features {one.score}", fontsize=10)
@@ -50,7 +50,7 @@ def maps_png(runs: Mapping[str, Embedding], classes: Sequence[str], title: str) 
     handles = []
     for number in sorted({label for found in runs.values() for label in found.labels.tolist()}):
         colour, marker = look(number)
-        count = f" ({int((first.labels == number).sum())})" if alone else ""
+        count = f" ({int((first.labels == number).sum())})" if single else ""
         handles.append(
             Line2D(
                 [], [], ls="", color=colour, marker=marker, ms=LEGEND_MARKER, mew=0.5, mec="white",

@@ -14,9 +14,9 @@ from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.evaluation import DTYPES, as_tested
 from peclip_fast.errors import InputError
 from peclip_fast.models.ablation import with_parts
-from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.adapted_clip import FROZEN, AdaptedCLIP
 
-FROZEN, TRAINED = "frozen CLIP", "trained"
+TRAINED = "trained"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From features to a plane, and how well classes stand apart."""
+"""From features to a plane, and how well the classes are separated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def silhouette(features: Tensor, labels: Tensor) -> float | None:
     """Mean silhouette (Rousseeuw, 1987) of the clips by their true classes, from -1 to 1.
 
     Of the features themselves, (N, E), by cosine distance, not of the map. None where it isn't
-    defined: one class alone, or every clip of its own.
+    defined: a single class, or one for every clip.
     """
     if not 2 <= len(labels.unique()) < len(labels):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
-from peclip_fast.explain.so_far import clips_so_far, shares
+from peclip_fast.explain.so_far import clips_so_far
 from peclip_fast.explain.trace import Trace, trace
 from peclip_fast.models.ablation import with_parts
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 
-FROZEN, SHARED, FULL = "frozen CLIP", "CLIP + ShA", "full model"
+FULL = "full model"
 
 
 @dataclass(frozen=True)
-class View:
-    """Where the model looks with some of its parts, in each of T frames; g * g patches a frame.
+class Rollouts:
+    """Where the model looks at a stage, in each of T frames; g * g patches a frame.
 
     Args:
-        name: of the parts.
+        name: of the stage.
         rollout: attention rollout of the frame's feature, (T, g, g), shares of 1.
         gradient: gradient rollout of the feature for the explained class, (T, g, g).
     """
@@ -38,16 +38,16 @@ class Explanation:
     """Of one clip of T frames, in float32 on the CPU.
 
     Args:
-        views: with ever more parts of the model, the whole model last.
+        stages: with more and more parts of the model, the whole model last.
         probabilities: (T, C), of the clip up to each frame; the last row is the model's answer.
-        class_scales: (blocks, T), the TDA's s of the class token; None without such a scale, and
-            where the class token is not the feature.
+        class_scales: (blocks, T), the model's frame_scales() of the class token; None without
+            them, and where the class token is not the feature.
         token_scales: (blocks, T), the mean of s over the tokens that reach the output: all of
             them, but in the last block the class token where that is the feature; None without.
-        shares: of FineCLIPER's branches in the clip's feature, by name; empty of a single one.
+        shares: of the model's branches in the clip's feature, by name; empty of a single one.
     """
 
-    views: list[View]
+    stages: list[Rollouts]
     probabilities: Tensor
     class_scales: Tensor | None
     token_scales: Tensor | None
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def predicted(self) -> int:
-        """The class whose logit the gradients are of, in all views: the model's answer."""
+        """The class whose logit the gradients are of, at all stages: the model's answer."""
         return int(self.probabilities[-1].argmax())
 
 
@@ -76,50 +76,50 @@ def explain_clip(model: AdaptedCLIP, frames: Tensor, **others: Tensor) -> Explan
         )
     with torch.enable_grad():
         seen = trace(model, frames)
-        logits = _logits_so_far(model, seen, others)
+        logits = _logits_so_far(model, frames, seen, others)
         predicted = int(logits[-1].argmax())
-        last = _view(FULL, seen, logits[-1, predicted])
-    views = [_part_view(name, part, frames, others, predicted) for name, part in _parts(model)]
+        last = _rollouts(FULL, seen, logits[-1, predicted])
+    stages = [
+        _at_stage(stage.name, with_parts(model, stage.kept), frames, others, predicted)
+        for stage in model.stages()
+    ]
     scales = [s.detach().float().cpu() for s in seen.scales]
     means = [s.mean(1) for s in scales]
     if scales and seen.class_token:
         means[-1] = scales[-1][:, 0]
+    with torch.no_grad():
+        shares = model.branch_shares(seen.features, others)
     return Explanation(
-        views=[*views, last],
+        stages=[*stages, last],
         probabilities=logits.detach().softmax(-1).float().cpu(),
         class_scales=(
             torch.stack([s[:, 0] for s in scales]) if scales and seen.class_token else None
         ),
         token_scales=torch.stack(means) if scales else None,
-        shares=shares(model, seen.features, others),
+        shares=shares,
     )
 
 
-def _logits_so_far(model: AdaptedCLIP, seen: Trace, others: Mapping[str, Tensor]) -> Tensor:
+def _logits_so_far(
+    model: AdaptedCLIP, frames: Tensor, seen: Trace, others: Mapping[str, Tensor]
+) -> Tensor:
     """(T, C), those that the model gives to the clip's first frame, its first two, and so on."""
-    return model.compare(clips_so_far(model, seen.features, others), model.encode_texts())
+    clips = clips_so_far(model, frames, seen.features, others)
+    return model.logits(clips, model.encode_classes())
 
 
-def _parts(model: AdaptedCLIP) -> Iterator[tuple[str, AdaptedCLIP]]:
-    """The frozen backbone, then with ShA, as far as that isn't the whole model."""
-    parts = model.parts()
-    if parts:
-        yield FROZEN, with_parts(model, ())
-    shared = [name for name in ("shared_text", "shared_vision") if name in parts]
-    if "shared_vision" in shared and len(shared) < len(parts):
-        yield SHARED, with_parts(model, shared)
-
-
-def _part_view(
+def _at_stage(
     name: str, model: AdaptedCLIP, frames: Tensor, others: Mapping[str, Tensor], explained: int
-) -> View:
+) -> Rollouts:
     with torch.enable_grad():
         seen = trace(model, frames)
-        return _view(name, seen, _logits_so_far(model, seen, others)[-1, explained])
+        clips = clips_so_far(model, frames, seen.features, others)
+        logit = model.logits(clips[-1:], model.encode_classes())[0, explained]
+        return _rollouts(name, seen, logit)
 
 
-def _view(name: str, seen: Trace, logit: Tensor) -> View:
+def _rollouts(name: str, seen: Trace, logit: Tensor) -> Rollouts:
     gradients = torch.autograd.grad(logit, seen.maps)
     rolled = attention_rollout(seen), gradient_rollout(seen, gradients)
     rollout, gradient = (on_patches(r.detach(), seen).float().cpu() for r in rolled)
-    return View(name, rollout, gradient)
+    return Rollouts(name, rollout, gradient)

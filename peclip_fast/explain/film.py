@@ -18,7 +18,7 @@ from peclip_fast.plots.palette import look
 RATE = 4  # pictures a second: slow enough to be looked at, whatever the clip's own speed
 _DPI = 100
 _CELL = 2.2  # inches of a picture with what is around it
-_BARS = 1.25  # inches of the class names beside the bars
+_BARS = 1.25  # inches of the class names next to the bars
 
 
 def film_mp4(scene: Scene) -> bytes:
@@ -39,10 +39,10 @@ def film_mp4(scene: Scene) -> bytes:
 def _pictures(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     """Each of them uint8 (H, W, 3), H and W even, as H.264 with half the colours wants it."""
     rows, inputs = scene.rows(), scene.inputs()
-    views = len(scene.explanation.views)
-    figure = Figure(((1 + views) * _CELL + _BARS, 2 * _CELL + 0.5), dpi=_DPI, layout="constrained")
+    stages = len(scene.explanation.stages)
+    figure = Figure(((1 + stages) * _CELL + _BARS, 2 * _CELL + 0.5), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    grid = figure.subplots(2, 1 + views, width_ratios=[_CELL + _BARS] + [_CELL] * views)
+    grid = figure.subplots(2, 1 + stages, width_ratios=[_CELL + _BARS] + [_CELL] * stages)
     shown = [grid[0, 0].imshow(inputs[0])]
     grid[0, 0].set_title("input", fontsize=10)
     for axes, row in zip(grid[:, 1:].flat, rows, strict=True):

@@ -1,6 +1,6 @@
 """Attention followed through all blocks, from a frame's feature back to the patches.
 
-The feature is the class token's, or what the pooling behind the blocks takes of all tokens.
+The feature is the class token's, or what the pooling after the blocks takes of all tokens.
 
 Both ways follow each frame by itself: what the TDA carries from frame to frame is no path in them,
 though the gradients do come through it.
@@ -33,7 +33,7 @@ def gradient_rollout(trace: Trace, gradients: Sequence[Tensor]) -> Tensor:
 
     Chefer, Gur and Wolf, 2021 (arXiv 2103.15679), equations 5 and 6: R <- R + A R from the
     identity, A the mean over the heads of map times gradient where that is positive. Pooling
-    behind the blocks keeps no token, so there it is R <- A R.
+    after the blocks keeps no token, so there it is R <- A R.
 
     Args:
         trace: of the clip.

@@ -20,8 +20,8 @@ from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 @dataclass(frozen=True)
-class Row:
-    """Pictures of one kind: T of them, of one view."""
+class PictureRow:
+    """Pictures of one kind: T of them, of one stage."""
 
     kind: str
     name: str
@@ -60,12 +60,12 @@ class Scene:
         """The frames as pictures, (T, side, side, 3)."""
         return pictures(self.frames)
 
-    def rows(self) -> list[Row]:
-        """Attention rollouts of all views, then gradient rollouts of all views."""
-        shown, views = self.inputs(), self.explanation.views
+    def rows(self) -> list[PictureRow]:
+        """Attention rollouts of all stages, then gradient rollouts of all stages."""
+        shown, stages = self.inputs(), self.explanation.stages
         return [
-            *(Row("attention rollout", v.name, overlay(shown, v.rollout)) for v in views),
-            *(Row("gradient rollout", v.name, overlay(shown, v.gradient)) for v in views),
+            *(PictureRow("attention rollout", s.name, overlay(shown, s.rollout)) for s in stages),
+            *(PictureRow("gradient rollout", s.name, overlay(shown, s.gradient)) for s in stages),
         ]
 
 

@@ -1,21 +1,21 @@
-"""The vision encoder once more, with its attention maps and the TDA's scales kept.
+"""The vision encoder once more, with its attention maps and the temporal adapters' scales kept.
 
-The model's own path has no maps: its attention is fused, and its last block computes the class
-token alone where that is the feature. Here the softmax is written out and every token is computed.
+The model's own path has no maps: its attention is fused, and its last block computes only the class
+token where that is the feature. Here the softmax is written out and every token is computed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.models.adapted_clip import AdaptedCLIP
-from peclip_fast.models.methods.pe_clip import PECLIP
-from peclip_fast.models.towers import vision_tower
+from peclip_fast.models.encoders import context_length
+from peclip_fast.models.hooks import Hooks
+from peclip_fast.models.towers import FrozenBlock, vision_tower
+from peclip_fast.models.towers.blocks import QKV
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,11 @@ class Trace:
 
     Args:
         maps: of each block, (T, heads, L, L): what the row's token takes from the column's. The
-            tensors stand in the graph of ``features``, unless gradients are off. Pooling behind
+            tensors are in the graph of ``features``, unless gradients are off. Pooling after
             the blocks is one more, (T, heads, 1, L).
         renewed: of each map, how many prompts at the end are put in anew at its input.
-        scales: of each block, the s of its TDA, (T, L); empty where the model has none.
-        features: (T, E), of each frame, not normalized; of the first t frames they are the same
-            without the others, as the TDA walks forward and FineCLIPER's adapters don't walk.
+        scales: of each block, its frame_scales(), (T, L); empty where the model has none.
+        features: (T, E), of each frame, not normalized.
         patches: number of patch tokens.
         prefix: number of tokens in front of them: 1 with a class token, 0 without.
         class_token: whether the class token is the feature; otherwise a pooling's map is the last.
@@ -49,6 +48,31 @@ class Trace:
         return len(self.maps) - (not self.class_token)
 
 
+class _Recorded(FrozenBlock):
+    """A block that keeps its attention maps, in plain PyTorch."""
+
+    def __init__(self, block: FrozenBlock, maps: list[Tensor]) -> None:
+        self.block, self.maps = block, maps
+
+    def attend(
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """See FrozenBlock; of all tokens and without a mask, as vision encoders have it."""
+        y, maps = self.block.attend_with_maps(x, qkv)
+        self.maps.append(maps)
+        return y
+
+    def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+        """See FrozenBlock."""
+        return self.block.feed_forward(x, "reference")
+
+
 def trace(model: AdaptedCLIP, frames: Tensor) -> Trace:
     """Run the vision encoder of ``model`` over a clip.
 
@@ -56,30 +80,34 @@ def trace(model: AdaptedCLIP, frames: Tensor) -> Trace:
         model: in eval mode.
         frames: (T, 3, H, W), float in [0, 1] or uint8, on the model's device.
     """
-    tower = vision_tower(model.backbone, model.config.backbone)
-    context, sites = model.frame_context(), model.frame_sites(len(frames))
-    x = tower.embed(model.pixels(frames), context[0] if context else None)
-    tokens = len(context[0]) if context else 0
+    tower, length = vision_tower(model.backbone, model.config.backbone), len(frames)
+    maps: list[Tensor] = []
+    scales: list[Tensor] = []
+    blocks = len(tower.blocks)
+    tower.blocks = [_Recorded(block, maps) for block in tower.blocks]
+    context = model.frame_context()
+    first = context[0] if context else None
+    x = tower.embed(model.pixels(frames), first, model.frame_shift(length))
     # Without prompts nothing in front of the first map asks for gradients.
     x = x.detach().requires_grad_(torch.is_grad_enabled())
-    maps, renewed, scales = [], [], []
-    for i, block in enumerate(tower.blocks):
-        new = tokens if 0 < i < len(context) else 0
-        if new:
-            x = torch.cat([x[:, :-new], context[i].to(x.dtype).expand(len(x), -1, -1)], 1)
-        a, probabilities = block.attend_with_maps(x)
-        x = sites.attention(i, a, x)
-        m = block.feed_forward(x, "reference")
-        if isinstance(model, PECLIP) and model.temporal is not None:
-            adapter: Any = model.temporal[i]
-            if adapter.scale is not None:
-                scales.append(F.relu(adapter.scale(adapter.norm(m))).squeeze(-1))
-        x = sites.feed_forward(i, m, x)
-        maps.append(probabilities)
-        renewed.append(new)
-    features, pooling = tower.project_with_maps(x)
+    x = tower.walk(x, _with_scales(model, length, scales), context)
+    pooled, pooling = tower.pool_with_maps(x)
+    renewed = [context_length(context) if 0 < i < len(context) else 0 for i in range(blocks)]
     if pooling is not None:
         maps.append(pooling)
         renewed.append(0)
-    patches, prefix = tower.patches, tower.prefix
-    return Trace(maps, renewed, scales, features, patches, prefix, pooling is None)
+    features, patches = model.project(pooled), tower.patches
+    return Trace(maps, renewed, scales, features, patches, tower.prefix, pooling is None)
+
+
+def _with_scales(model: AdaptedCLIP, length: int, scales: list[Tensor]) -> Hooks:
+    """The model's hooks, which note its frame_scales()."""
+    hooks = model.frame_hooks(length)
+
+    def feed_forward(i: int, m: Tensor, x: Tensor) -> Tensor:
+        found = model.frame_scales(i, m)
+        if found is not None:
+            scales.append(found)
+        return x + m if hooks.feed_forward is None else hooks.feed_forward(i, m, x)
+
+    return hooks._replace(feed_forward=feed_forward)

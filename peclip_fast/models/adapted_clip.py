@@ -1,47 +1,45 @@
-"""A frozen CLIP with trained parts: what all methods share."""
+"""What all methods share: a CLIP with trained parts, and what a method says of itself."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import ClassVar, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.errors import InputError
-from peclip_fast.files import write_text
-from peclip_fast.models.backbone import fingerprint, save_backbone
-from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
-from peclip_fast.models.tokenizer import TextTokenizer, Tokenize, text_tokenizer
-from peclip_fast.models.towers import TextTower, vision_tower
+from peclip_fast.models.class_features import KeptFeatures
+from peclip_fast.models.encoders import NO_HOOKS, context_length
+from peclip_fast.models.hooks import Hooks
+from peclip_fast.models.tokenizer import TextTokenizer
+from peclip_fast.models.trainable import TrainableCLIP
+
+if TYPE_CHECKING:
+    from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 
 LOGIT_SCALE = 100.0  # the published head: 100 times the cosine
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-
-Site = Callable[[int, Tensor, Tensor], Tensor]
+FROZEN = "frozen CLIP"
 
 
-class Sites(NamedTuple):
-    """What becomes of a block's two outputs: (block's number, output y, input x) -> new x.
+class Stage(NamedTuple):
+    """A model with some of the parts, which ``explain`` shows before the full one."""
 
-    Plain CLIP is ``x + y`` at both.
-    """
-
-    attention: Site
-    feed_forward: Site
+    name: str
+    kept: tuple[str, ...]
 
 
-class AdaptedCLIP(nn.Module):
-    """A frozen open_clip model, seen through its towers, and the trained parts of a method.
+class AdaptedCLIP(TrainableCLIP):
+    """An open_clip model with the trained parts of a method.
+
+    A method is a subclass with a ``config_class``, make_parts(), and hooks or learned context for
+    frames and texts; docs/add-a-method.md has a whole example. Unless it says more, a clip's
+    feature is the mean of its frames', and the logits are 100 times its cosine with the texts'.
 
     Args:
-        config: the method and its switches.
+        config: the method and its options.
         classes: names, in the order of the logits.
         backbone: open_clip's model; it is frozen here and stays in eval mode.
         unnamed_backbone: the backbone's model_cfg, where ``config.backbone`` can't name it.
@@ -49,15 +47,10 @@ class AdaptedCLIP(nn.Module):
 
     Attributes:
         config_class: the method's options; ``config`` is one of these.
-        tokenize: texts to what the text encoder reads.
-        class_tokens: of the class texts, as the method orders them.
+        texts: what the text encoder reads for the classes.
     """
 
     config_class: ClassVar[type[ModelConfig]]
-    encode_clips: Callable[..., Tensor]  # the entries that `inputs` names -> (B, E), of length 1
-    class_tokens: Tensor
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(
         self,
@@ -67,23 +60,13 @@ class AdaptedCLIP(nn.Module):
         unnamed_backbone: dict[str, object] | None = None,
         tokenizer: TextTokenizer | None = None,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.unnamed_backbone = unnamed_backbone
-        self.classes = tuple(classes)
-        self.backbone = backbone.eval().requires_grad_(False)
-        self.backbone_fingerprint = fingerprint(backbone)
-        self._vision = vision_tower(backbone, config.backbone)
-        self._text = TextTower(backbone, config.backbone)
-        tokenizer = text_tokenizer(config.backbone) if tokenizer is None else tokenizer
-        self.tokenize = Tokenize(tokenizer, self._text.context_length, self._text.whole)
-        # On the model's device, as a CUDA graph can't copy them there; rounded where they are used.
-        for name, values in (("pixel_mean", self._vision.mean), ("pixel_std", self._vision.std)):
-            exact = torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
-            self.register_buffer(name, exact, persistent=False)
-        self._kept_texts: tuple[object, Tensor] | None = None
-        self._recomputed = 0
+        super().__init__(config, classes, backbone, unnamed_backbone, tokenizer)
+        self._kept = KeptFeatures()
         self.make_parts()
+        self.check_parts()
+        self.texts = self.class_texts()
+        tokens = self.tokenize(self.texts, context_length(self.text_context()))
+        self.register_buffer("class_tokens", tokens, persistent=False)
 
     @property
     def title(self) -> str:
@@ -95,226 +78,169 @@ class AdaptedCLIP(nn.Module):
         """The entries of a batch that forward() takes."""
         return self.config.inputs
 
+    # What a method is made of ------------------------------------------------------------------
+
     def make_parts(self) -> None:
-        """Make the trained parts, and class_tokens; called once, when the towers are there."""
+        """Assign the trained modules, which are then the parts(); called once, by __init__."""
         raise NotImplementedError
 
-    @property
-    def image_size(self) -> int:
-        """Height and width of the frames, in pixels."""
-        return self._vision.image_size
+    def class_texts(self) -> tuple[str, ...]:
+        """What the text encoder reads for the classes."""
+        return self.config.class_texts(self.classes)
 
-    @property
-    def vision_width(self) -> int:
-        """D, the width of the vision blocks."""
-        return self._vision.width
+    def text_hooks(self) -> Hooks:
+        """What happens in the blocks that read the class texts."""
+        return NO_HOOKS
 
-    @property
-    def vision_hidden(self) -> int:
-        """h, the width inside the adapters of the video's vision blocks."""
-        raise NotImplementedError
+    def text_context(self) -> Sequence[Tensor]:
+        """Each layer's learned tokens before the class texts: (N, Dt), or (C, N, Dt)."""
+        return ()
 
-    def frame_sites(self, length: int) -> Sites:
-        """What becomes of the outputs of the blocks that see the frames of clips, T to each."""
-        raise NotImplementedError
+    def frame_hooks(self, length: int) -> Hooks:
+        """What happens in the blocks that see the frames of clips, ``length`` frames to each."""
+        return NO_HOOKS
 
     def frame_context(self) -> Sequence[Tensor]:
         """Each layer's prompts (P, D) among the tokens of the frames."""
         return ()
 
-    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
-        """Logits (B, C) of clips' features (B, E) and encode_texts(), at least float32."""
-        raise NotImplementedError
+    def frame_shift(self, length: int) -> Tensor | None:
+        """What is added to all tokens of a clip's frames with their positions, (T, 1, D)."""
+        return None
+
+    def over_time(self, features: Tensor) -> Tensor:
+        """Features of the frames (B, T, E) -> of the clips (B, E), of length 1."""
+        return mean_over_time(features)
+
+    def logits(self, clips: Tensor, classes: Tensor) -> Tensor:
+        """Logits (B, C), at least float32, of encode_clips() and encode_classes()."""
+        with torch.autocast(clips.device.type, enabled=False):
+            return LOGIT_SCALE * (clips @ classes.T)
+
+    # What the commands ask of a method ---------------------------------------------------------
 
     @property
-    def _frozen_backend(self) -> str:
-        """For the frozen blocks, which have kernels for the CPU alone."""
-        return "reference" if self.config.backend == "reference" else "auto"
+    def adapter_width(self) -> int | None:
+        """h, the width inside the adapters of the vision blocks, for `info`; None without."""
+        return None
 
-    # What is trained ---------------------------------------------------------------------------
+    def stages(self) -> list[Stage]:
+        """What `explain` draws before the full model."""
+        return [Stage(FROZEN, ())] if self.trained_parameters() else []
 
-    def parts(self) -> dict[str, nn.Module]:
-        """The trained modules by the part of the method that they are."""
-        raise NotImplementedError
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a frame's feature depends on later frames, as by attention over time."""
+        return False
 
-    def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """Every trained parameter under its name in the model and in saved files."""
-        return {
-            f"{part}.{name}": parameter
-            for part, module in self.parts().items()
-            for name, parameter in module.named_parameters()
-        }
+    def config_with(self, kept: Collection[str]) -> ModelConfig:
+        """The options of a model with these parts; by default the others are as before training."""
+        return self.config
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The groups that have learning rates of their own in the published recipes."""
-        groups: dict[str, list[nn.Parameter]] = {"adapters": [], "prompts": []}
-        for part, module in self.parts().items():
-            groups["prompts" if part == "prompts" else "adapters"].extend(module.parameters())
-        return groups
+    def frame_scales(self, i: int, m: Tensor) -> Tensor | None:
+        """A factor for each token (N, L) that vision block i derives from m (N, L, D), the output
+        of its MLP, as PE-CLIP's TDA does; None without one."""
+        return None
 
-    def train(self, mode: bool = True) -> AdaptedCLIP:
-        """Train or evaluate the trained parts; the backbone is always in eval mode."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
-
-    # The frozen encoders -----------------------------------------------------------------------
-
-    def read(self, tokens: Tensor, sites: Sites, context: Sequence[Tensor] = ()) -> Tensor:
-        """tokens (C, n), each layer's learned context (N, Dt) -> features (C, E), of length 1."""
-        tower, frozen = self._text, self._frozen_backend
-        ends = tower.ends(tokens, len(context[0]) if context else 0)
-        x = tower.embed(tokens, context[0] if context else None)
-        for i, block in enumerate(tower.blocks):
-            if 0 < i < len(context):
-                learned = context[i].to(x.dtype).expand(len(x), -1, -1)
-                behind = tower.start + len(context[i])
-                x = torch.cat([x[:, : tower.start], learned, x[:, behind:]], 1)
-            x = sites.attention(i, block.attend(x, causal=tower.causal, backend=frozen), x)
-            x = sites.feed_forward(i, block.feed_forward(x, frozen), x)
-        end = x[torch.arange(len(x), device=x.device), ends]
-        return F.normalize(wide(tower.project(end)), dim=-1)
-
-    def see(self, frames: Tensor, sites: Sites, context: Sequence[Tensor] = ()) -> Tensor:
-        """frames (B, T, 3, H, W) and each layer's prompts (P, D) -> features (B, T, E)."""
-        tower = self._vision
-        x = tower.embed(self.pixels(frames).flatten(0, 1), context[0] if context else None)
-        for i in range(len(tower.blocks)):
-            learned = context[i] if 0 < i < len(context) else None
-            if i < self._recomputed and torch.is_grad_enabled():
-                x = checkpoint(
-                    self._vision_block, i, x, learned, sites,
-                    use_reentrant=False, preserve_rng_state=False,  # nothing here is random
-                )  # fmt: skip
-            else:
-                x = self._vision_block(i, x, learned, sites)
-        return wide(tower.project(x)).unflatten(0, frames.shape[:2])
-
-    def _vision_block(self, i: int, x: Tensor, learned: Tensor | None, sites: Sites) -> Tensor:
-        """Block i, behind its prompts `learned` (P, D) if it has some of its own."""
-        tower, frozen = self._vision, self._frozen_backend
-        if learned is not None:
-            new = learned.to(x.dtype).expand(len(x), -1, -1)
-            x = torch.cat([x[:, : -len(learned)], new], 1)
-        # Where only the class token leaves the last block, that block computes no other.
-        queries = tower.queries if i == len(tower.blocks) - 1 else None
-        a = tower.blocks[i].attend(x, queries=queries, backend=frozen)
-        x = sites.attention(i, a, x[:, :queries])
-        return sites.feed_forward(i, tower.blocks[i].feed_forward(x, frozen), x)
-
-    def recompute(self, blocks: int) -> None:
-        """Keep no activations of the first vision blocks in training, only what goes into each.
-
-        The backward pass computes them again: less memory, more time, the same gradients.
+    def clips_so_far(self, features: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """Features (T, E) of the clips that end at each frame, of length 1.
 
         Args:
-            blocks: how many, from the first one on.
+            features: of the frames, (T, E).
+            others: the model's other inputs for the clip, without a batch's dimension.
+        """
+        ends = range(1, 1 + len(features))
+        return torch.cat([self.over_time(features[None, :end]) for end in ends])
+
+    def branch_shares(self, features: Tensor, others: Mapping[str, Tensor]) -> dict[str, float]:
+        """How much each branch counts in a clip, arguments as above; empty without branches."""
+        return {}
+
+    @classmethod
+    def from_published(cls, checkpoint: PublishedCheckpoint) -> AdaptedCLIP:
+        """The model equal to a checkpoint of the authors' program, in eval mode."""
+        raise InputError(
+            f"{checkpoint.source}: published checkpoints of the method {checkpoint.method!r} "
+            "can't be read"
+        )
+
+    # From a batch to logits --------------------------------------------------------------------
+
+    def encode_clips(self, frames: Tensor | None = None, **others: Tensor) -> Tensor:
+        """The entries of a batch that ``inputs`` names -> features (B, E), of length 1."""
+        frames = self.checked(frames, others)["frames"]
+        length = frames.shape[1]
+        features = self.encode_frames(
+            frames, self.frame_hooks(length), self.frame_context(), self.frame_shift(length)
+        )
+        return self.over_time(features)
+
+    def encode_classes(self) -> Tensor:
+        """Features of the class texts (C, E), of length 1."""
+        return self.encode_text(self.class_tokens, self.text_hooks(), self.text_context())
+
+    def encode_descriptions(self, tokens: Tensor) -> Tensor:
+        """Features of any texts (N, n), read as the class texts are: (N, E), of length 1.
+
+        For methods whose ``config.targets`` has "descriptions".
+        """
+        return self.encode_text(tokens, self.text_hooks(), self.text_context())
+
+    def forward(
+        self,
+        frames: Tensor | None = None,
+        class_features: Tensor | None = None,
+        **others: Tensor,
+    ) -> Tensor:
+        """Logits (B, C), at least float32.
+
+        Args:
+            frames: (B, T, 3, H, W), float in [0, 1] or uint8.
+            class_features: from encode_classes(), if the caller keeps them.
+            others: the other entries of a batch that ``inputs`` names: parsing and landmarks as
+                frames; descriptions (B, n), tokens.
 
         Raises:
-            InputError: there are fewer.
+            InputError: not the model's inputs, or of another shape.
         """
-        most = len(self._vision.blocks)
-        if not 0 <= blocks <= most:
+        clips = self.encode_clips(frames, **others)
+        classes = self.class_features() if class_features is None else class_features
+        return self.logits(clips, classes)
+
+    def checked(self, frames: Tensor | None, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inputs by name, or InputError for those that don't fit."""
+        given = {**({} if frames is None else {"frames": frames}), **others}
+        if set(given) != set(self.inputs):
             raise InputError(
-                f"recompute={blocks}: expected at most the {most} vision blocks of the backbone "
-                f"{self.config.backbone!r}"
+                f"inputs: expected {', '.join(self.inputs)}, got {', '.join(given) or 'none'}"
             )
-        self._recomputed = blocks
+        for name, tensor in given.items():
+            if name != "descriptions":
+                self.check_frames(tensor, name)
+        sizes = {name: len(tensor) for name, tensor in given.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            raise InputError(f"inputs: expected as many clips in each, {told}")
+        return given
 
-    def pixels(self, frames: Tensor) -> Tensor:
-        """Frames (..., 3, H, W), float in [0, 1] or uint8 -> what the encoder reads, its dtype."""
-        dtype = self._vision.dtype
-        x = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
-        if self.config.normalize == "clip":
-            x = (x - self.pixel_mean.to(dtype)) / self.pixel_std.to(dtype)
-        return x
-
-    def check_frames(self, frames: Tensor, name: str = "frames") -> None:
-        """Raise InputError unless these are clips that the encoder takes."""
-        size = self.image_size
-        if frames.ndim != 5 or tuple(frames.shape[2:]) != (3, size, size) or 0 in frames.shape:
-            raise InputError(
-                f"{name}: expected the shape (clips, frames, 3, {size}, {size}), "
-                f"got {tuple(frames.shape)}"
-            )
-        if frames.dtype != torch.uint8 and not frames.is_floating_point():
-            raise InputError(f"{name}: expected uint8, or float in [0, 1], got {frames.dtype}")
-
-    # Class texts -------------------------------------------------------------------------------
-
-    def encode_texts(self) -> Tensor:
-        """Class text features."""
-        raise NotImplementedError
-
-    def text_side(self) -> Iterator[Tensor]:
-        """The tensors that encode_texts() depends on, besides the backbone's."""
-        raise NotImplementedError
-
-    def text_features(self) -> Tensor:
-        """encode_texts(), kept in eval mode without gradients until a tensor changes."""
+    def class_features(self) -> Tensor:
+        """encode_classes(), kept in eval mode without gradients until a tensor changes."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.encode_texts()
-        state = self._text_state()
-        if self._kept_texts is None or self._kept_texts[0] != state:
-            self._kept_texts = state, self.encode_texts()
-        return self._kept_texts[1]
+            return self.encode_classes()
+        # The text encoder reads all of the backbone but the vision encoder.
+        trained = self._trained_of_backbone()
+        read = [p for name, p in trained.items() if not name.startswith("visual.")]
+        return self._kept.get(
+            self.encode_classes, [*self.class_side(), *read], self.backbone.parameters()
+        )
 
-    def _text_state(self) -> object:
-        """Changes when anything that the text features depend on does.
-
-        Versions tell of changes in place, addresses of replaced tensors; the sums tell of writes
-        through ``.data``, which has a version of its own.
-        """
-        trained = [t.detach() for t in self.text_side()]
-        sums = torch.stack([t.double().sum() for t in trained]).tolist() if trained else []
-        tensors = [*trained, *self.backbone.parameters()]
-        versions = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
-        return sums, versions, torch.is_autocast_enabled(tensors[-1].device.type)
-
-    # Files -------------------------------------------------------------------------------------
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """The trained tensors, by name, detached and not copied."""
-        return {name: p.detach() for name, p in self.trained_parameters().items()}
-
-    def load_trained_state(self, state: Mapping[str, Tensor], source: str = "state") -> None:
-        """Copy trained tensors in; InputError with the names of those that don't fit."""
-        mine = self.trained_state()
-        refuse_other_tensors(source, state, mine)
-        for name, tensor in mine.items():
-            tensor.copy_(state[name])
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors, the trained tensors alone, and config.json.
-
-        The config names the backbone. One that has no name, from a reference checkpoint, is
-        written beside in ``backbone/``.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = asdict(self.config)
-        if self.unnamed_backbone is not None:
-            save_backbone(self.backbone, self.unnamed_backbone, folder / "backbone")
-            config["backbone"] = "./backbone"
-        write_safetensors(folder / WEIGHTS_FILE, self.trained_state())
-        description = {
-            "classes": list(self.classes),
-            "config": config,
-            "class_tokens": self.class_tokens.tolist(),
-            "backbone_fingerprint": self.backbone_fingerprint,
-        }
-        write_text(folder / CONFIG_FILE, json.dumps(description, indent=1))
+    def class_side(self) -> Iterator[Tensor]:
+        """The tensors that encode_classes() depends on, besides the backbone's."""
+        for module in self.parts().values():
+            yield from module.parameters()
+        yield self.class_tokens
 
 
-def adapt(adapters: nn.ModuleList | None) -> Site:
-    """``x + y``, and the block's adapter of y where there are adapters."""
-
-    def site(i: int, y: Tensor, x: Tensor) -> Tensor:
-        return x + y if adapters is None else adapters[i](y, x)
-
-    return site
-
-
-def wide(x: Tensor) -> Tensor:
-    """Half precision would round the logits to eighths."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def mean_over_time(features: Tensor) -> Tensor:
+    """Features of frames (B, T, E) -> their mean (B, E), of length 1."""
+    return F.normalize(features.mean(1), dim=-1)

@@ -118,6 +118,10 @@ class TemporalAdapter(nn.Module):
             backend=self.backend,
         )
 
+    def scales(self, x: Tensor) -> Tensor | None:
+        """x (..., D) -> the factor s of each token (...), equation 8; None without scaling."""
+        return None if self.scale is None else F.relu(self.scale(self.norm(x))).squeeze(-1)
+
     def _plain(self, x: Tensor, residual: Tensor) -> Tensor:
         """The other rows of Table 8 (LSTM, RNN, none), in plain PyTorch."""
         z = self.norm(x)

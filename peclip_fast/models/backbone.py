@@ -171,7 +171,7 @@ def save_backbone(backbone: nn.Module, config: dict[str, object], folder: Path) 
 
 
 def fingerprint(backbone: nn.Module) -> str:
-    """A short hash of the first values of every frozen tensor; of the names alone on "meta"."""
+    """A short hash of the first values of every frozen tensor; of their names only on "meta"."""
     digest = hashlib.sha256()
     for name, tensor in backbone.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -12,10 +12,11 @@ import torch
 
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError, hint
-from peclip_fast.models.adapted_clip import CONFIG_FILE, WEIGHTS_FILE, AdaptedCLIP
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.storage import read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
+from peclip_fast.models.trainable import CONFIG_FILE, WEIGHTS_FILE
 from peclip_fast.registry import CONFIGS, METHODS
 
 

@@ -8,29 +8,43 @@ from torch import Tensor, nn
 CONTEXT_STD = 0.02  # the generic start of CoOp and MaPLe
 
 
-def _context(tokens: int, width: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(tokens, width) * CONTEXT_STD)
-
-
 class Prompts(nn.Module):
-    """Context tokens per layer: one layer for text alone is CoOp, more with vision is MaPLe.
+    """Context tokens per layer: one layer of the text encoder is CoOp, more of both is MaPLe.
 
-    ``text[i]`` (N, Dt) stands behind the start token at the input of text block i. With
-    ``vision_width``, its projection (N, D) stands behind the patch tokens of vision block i.
+    ``text[i]`` (N, Dt) follows the start token at the input of text block i. With ``vision_width``,
+    its projection (N, D) follows the patch tokens of vision block i. With ``classes`` each class
+    text has a context of its own, and ``text[i]`` is (C, N, Dt).
+
+    Args:
+        tokens: N.
+        depth: how many layers have context of their own.
+        text_width: Dt.
+        vision_width: D; None is for the text encoder only.
+        classes: C; None is one context for all.
     """
 
     def __init__(
-        self, tokens: int, depth: int, text_width: int, vision_width: int | None = None
+        self,
+        tokens: int,
+        depth: int,
+        text_width: int,
+        vision_width: int | None = None,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.text = nn.ParameterList(_context(tokens, text_width) for _ in range(depth))
+        if classes is not None and vision_width is not None:
+            raise ValueError("a context for each class can't be projected into the frames")
+        shape = (tokens, text_width) if classes is None else (classes, tokens, text_width)
+        self.text = nn.ParameterList(
+            nn.Parameter(torch.randn(shape) * CONTEXT_STD) for _ in range(depth)
+        )
         self.projections = nn.ModuleList(
             nn.Linear(text_width, vision_width) for _ in range(depth) if vision_width is not None
         )
         self.tokens = tokens
 
     def for_text(self) -> list[Tensor]:
-        """One (N, Dt) for each text block from the first on."""
+        """One (N, Dt) or (C, N, Dt) for each text block from the first on."""
         return list(self.text)
 
     def for_vision(self) -> list[Tensor]:

@@ -19,17 +19,17 @@ LONGEST = 1024  # tokens of a text, more than any text encoder has positions
 
 
 class TextTokenizer(Protocol):
-    """Turns a text into tokens, all that a backbone wants of one but its padding."""
+    """Turns a text into tokens, as a backbone wants it but for padding."""
 
     @property
     def pad(self) -> int:
-        """What fills the positions behind a text."""
+        """What fills the positions after a text."""
 
     def encode(self, text: str) -> list[int]:
         """The tokens, with those that open and close a text; not cut."""
 
 
-class ClipTokenizer:
+class CLIPTokenizer:
     """CLIP's, which comes with open_clip."""
 
     pad = 0
@@ -59,7 +59,7 @@ class HuggingFaceTokenizer:
 
 
 @dataclass(frozen=True)
-class Tokenize:
+class BatchTokenizer:
     """Turns texts into what a text encoder reads; small, so that it can go to other processes.
 
     Args:
@@ -81,7 +81,7 @@ class Tokenize:
 
         Args:
             texts: C of them.
-            context: learned tokens that stand between.
+            context: learned tokens among them.
             cut: a text that is too long loses its end.
 
         Raises:
@@ -116,7 +116,7 @@ def text_tokenizer(backbone: str) -> TextTokenizer:
     """
     config = model_config(backbone)
     wanted = config["text_cfg"].get("hf_tokenizer_name") if config is not None else None
-    return _from_hugging_face(backbone, wanted) if wanted else ClipTokenizer()
+    return _from_hugging_face(backbone, wanted) if wanted else CLIPTokenizer()
 
 
 @functools.cache

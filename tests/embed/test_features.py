@@ -23,7 +23,8 @@ CPU = torch.device("cpu")
 def model(request, tiny_backbone):
     torch.manual_seed(0)
     classes = ("anger", "happiness", "sadness")
-    model = create_model(request.param, tiny_backbone, classes=classes, prompt_depth=2)
+    own = {"prompt_depth": 2} if request.param == "pe_clip" else {}
+    model = create_model(request.param, tiny_backbone, classes=classes, **own)
     with torch.no_grad():
         for parameter in model.trained_parameters().values():
             parameter.add_(0.1 * torch.randn_like(parameter))

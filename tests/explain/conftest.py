@@ -14,10 +14,11 @@ CLASSES = ("happiness", "sadness", "anger")
 def make(tiny_backbone):
     """A model in eval mode, moved away from where paths start at zero."""
 
-    def make(**config):
+    def make(method="pe_clip", **config):
         torch.manual_seed(0)
-        config = {"classes": CLASSES, "prompt_depth": 3, "backbone": tiny_backbone, **config}
-        model = create_model(**config)
+        own = {"prompt_depth": 3} if method == "pe_clip" else {}
+        config = {"classes": CLASSES, "backbone": tiny_backbone, **own, **config}
+        model = create_model(method, **config)
         with torch.no_grad():
             for name, parameter in model.trained_parameters().items():
                 parameter.add_(0.1 * torch.randn_like(parameter))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import helpers.toy_methods  # noqa: F401 (registers them)
 import pytest
 import torch
 
-from peclip_fast.config.model import FineCLIPERConfig
 from peclip_fast.errors import InputError
 from peclip_fast.explain.explanation import explain_clip
+from peclip_fast.explain.trace import trace
 
 
 @pytest.mark.parametrize("config", [{}, {"recurrence": "lstm"}, {"temporal": False}], ids=str)
@@ -34,15 +35,15 @@ def test_probabilities_are_those_of_the_shorter_clips(make, frames, config):
     ],
     ids=str,
 )
-def test_views_are_of_the_parts_that_there_are(make, frames, config, names):
+def test_stages_are_of_the_parts_that_there_are(make, frames, config, names):
     explanation = explain_clip(make(**config), frames)
-    assert [view.name for view in explanation.views] == names
-    for view in explanation.views:
-        assert view.rollout.shape == view.gradient.shape == (5, 4, 4)
-        assert view.rollout.min() > 0
-        assert view.gradient.min() >= 0
-        assert view.gradient.max() > 0
-    for former, latter in zip(explanation.views, explanation.views[1:], strict=False):
+    assert [stage.name for stage in explanation.stages] == names
+    for stage in explanation.stages:
+        assert stage.rollout.shape == stage.gradient.shape == (5, 4, 4)
+        assert stage.rollout.min() > 0
+        assert stage.gradient.min() >= 0
+        assert stage.gradient.max() > 0
+    for former, latter in zip(explanation.stages, explanation.stages[1:], strict=False):
         assert not torch.allclose(former.rollout, latter.rollout, atol=1e-5)
 
 
@@ -52,17 +53,16 @@ SMALL = {"video_hidden": 8, "cue_hidden": 8, "text_hidden": 8}
 @pytest.mark.parametrize("branches", [(), ("parsing", "landmarks", "descriptions")], ids=str)
 def test_finecliper(make, frames, branches):
     """No frame sees a later one in the rows of probabilities, whatever the branches."""
-    switches = FineCLIPERConfig(**SMALL, **dict.fromkeys(branches, True))
-    model = make(method="finecliper", finecliper=switches)
+    model = make("finecliper", **SMALL, **dict.fromkeys(branches, True))
     others = {name: torch.rand_like(frames) for name in branches if name != "descriptions"}
     texts = {"descriptions": model.tokenize(["the brows lower"])[0]} if branches else {}
     explanation = explain_clip(model, frames, **others, **texts)
-    assert [view.name for view in explanation.views] == ["frozen CLIP", "full model"]
-    for view in explanation.views:
-        assert view.rollout.shape == view.gradient.shape == (5, 4, 4)
-        assert view.rollout.min() > 0
-        assert view.gradient.max() > 0
-    assert not torch.allclose(*(view.rollout for view in explanation.views), atol=1e-5)
+    assert [stage.name for stage in explanation.stages] == ["frozen CLIP", "full model"]
+    for stage in explanation.stages:
+        assert stage.rollout.shape == stage.gradient.shape == (5, 4, 4)
+        assert stage.rollout.min() > 0
+        assert stage.gradient.max() > 0
+    assert not torch.allclose(*(stage.rollout for stage in explanation.stages), atol=1e-5)
     assert explanation.token_scales is None
     with torch.no_grad():
         for t in range(len(frames)):
@@ -75,9 +75,34 @@ def test_finecliper(make, frames, branches):
     assert found == pytest.approx(weights.flatten().tolist() if branches else [], abs=1e-5)
 
 
+@pytest.mark.parametrize("method", ["toy_aim", "toy_lora", "toy_dfer"])
+def test_other_methods(make, frames, method):
+    """Hooks at the entrance and in the attention, shifts, heads and attention over all frames.
+
+    A method whose frames see later ones has the shorter clips encoded anew.
+    """
+    sizes = {"heads": 2, "head_width": 16, "hidden": 32} if method == "toy_dfer" else {}
+    model = make(method, **sizes)
+    assert model.looks_ahead == (method == "toy_aim")
+    with torch.no_grad():
+        features = model.encode_frames(
+            frames[None], model.frame_hooks(5), (), model.frame_shift(5)
+        )[0]  # fmt: skip
+        traced = trace(model, frames)
+    torch.testing.assert_close(traced.features, features, atol=1e-5, rtol=1e-4)
+    assert len(traced.maps) == 3
+    explanation = explain_clip(model, frames)
+    assert [stage.name for stage in explanation.stages] == ["frozen CLIP", "full model"]
+    assert explanation.token_scales is None
+    assert explanation.shares == {}
+    with torch.no_grad():
+        for t in range(len(frames)):
+            expected = model(frames[None, : t + 1])[0].softmax(0)
+            torch.testing.assert_close(explanation.probabilities[t], expected, atol=1e-4, rtol=0)
+
+
 def test_a_model_that_sees_no_frames(make, frames):
-    switches = FineCLIPERConfig(**SMALL, frames=False, parsing=True)
-    model = make(method="finecliper", finecliper=switches)
+    model = make("finecliper", **SMALL, frames=False, parsing=True)
     with pytest.raises(InputError, match="see the frames; this one sees parsing"):
         explain_clip(model, frames, parsing=frames)
 
@@ -99,6 +124,6 @@ def test_under_no_grad_and_without_traces_in_the_model(make, frames):
     expected = explain_clip(model, frames)
     with torch.no_grad():
         explanation = explain_clip(model, frames)
-    for one, other in zip(explanation.views, expected.views, strict=True):
+    for one, other in zip(explanation.stages, expected.stages, strict=True):
         assert torch.equal(one.gradient, other.gradient)
     assert all(p.grad is None for p in model.parameters())

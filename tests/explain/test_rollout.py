@@ -8,15 +8,15 @@ import torch
 
 from peclip_fast.explain.rollout import attention_rollout, gradient_rollout, on_patches
 from peclip_fast.explain.trace import Trace, trace
-from peclip_fast.models.towers.blocks import ClipBlock
+from peclip_fast.models.towers.blocks import CLIPBlock
 
 
 @pytest.fixture
 def recorded(monkeypatch):
     """Maps (T, heads, queries, L) of the model's own vision path, by nn.MultiheadAttention."""
-    maps, attend = [], ClipBlock.attend
+    maps, attend = [], CLIPBlock.attend
 
-    def recording(block, x, *, causal=False, queries=None, backend="auto"):
+    def recording(block, x, *, causal=False, queries=None, qkv=None, backend="auto"):
         if causal:
             return attend(block, x, causal=True, backend=backend)
         attn, y = block.attn, block.norm_1(x)
@@ -30,7 +30,7 @@ def recorded(monkeypatch):
         mixed = torch.cat([weights[:, head] @ v for head, v in enumerate(each)], -1)
         return mixed @ attn.out_proj.weight.T + attn.out_proj.bias
 
-    monkeypatch.setattr(ClipBlock, "attend", recording)
+    monkeypatch.setattr(CLIPBlock, "attend", recording)
     return maps
 
 
@@ -57,7 +57,7 @@ def test_against_an_independent_computation(make, frames, recorded, config):
     model = make(**config)
     with torch.enable_grad():
         seen = trace(model, frames)
-        texts = model.encode_texts()
+        texts = model.encode_classes()
         mean = torch.nn.functional.normalize(seen.features.mean(0), dim=-1)
         gradients = torch.autograd.grad(100 * mean @ texts[1], seen.maps, retain_graph=True)
         recorded.clear()

@@ -53,12 +53,12 @@ def test_on_other_backbones(make, frames, tmp_path, kind):
     assert [m.shape[2] for m in seen.maps] == [18 + prefix] * 3 + [1] * (kind != "eva02")
     assert seen.blocks == 3
     explanation = explain_clip(model, frames)
-    for view in explanation.views:
-        assert view.rollout.shape == view.gradient.shape == (5, 4, 4)
-        assert view.rollout.min() > 0
-        assert view.gradient.max() > 0
+    for stage in explanation.stages:
+        assert stage.rollout.shape == stage.gradient.shape == (5, 4, 4)
+        assert stage.rollout.min() > 0
+        assert stage.gradient.max() > 0
     # The frozen backbone has no prompts, so its patches and class token hold all of the feature.
-    first = explanation.views[0].rollout.sum((1, 2))
+    first = explanation.stages[0].rollout.sum((1, 2))
     assert (first > 0.99).all() if prefix == 0 else (first < 1).all()
     assert (explanation.class_scales is not None) == (kind == "eva02")
     assert explanation.token_scales.shape == (3, 5)

@@ -113,7 +113,7 @@ def test_without_its_parts_it_is_the_backbone(model, frames):
         tokens, tower = frozen.class_tokens, frozen._text
         padded = F.pad(tokens, (0, tower.context_length - tokens.shape[1]))
         expected = model.backbone.encode_text(padded, normalize=True)
-        torch.testing.assert_close(frozen.encode_texts(), expected, atol=2e-5, rtol=0)
+        torch.testing.assert_close(frozen.encode_classes(), expected, atol=2e-5, rtol=0)
 
 
 def test_a_saved_model_comes_back_bitwise(model, frames, tmp_path):

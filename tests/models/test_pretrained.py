@@ -11,7 +11,7 @@ from helpers.published_checkpoints import make_published
 from helpers.tiny_backbone import TINY
 from safetensors import safe_open
 
-from peclip_fast import InputError, create_model, from_pretrained, load_reference_checkpoint
+from peclip_fast import InputError, create_model, from_pretrained, load_published
 from peclip_fast.models.backbone import save_backbone
 
 CLASSES = ("happiness", "sadness", "anger")
@@ -104,7 +104,7 @@ def test_broken_folders(saved, tmp_path):
 def test_a_reference_checkpoint_saves_with_its_backbone(tmp_path):
     state, _ = make_published()
     torch.save(state, tmp_path / "m.pth")
-    model = load_reference_checkpoint(tmp_path / "m.pth")
+    model = load_published(tmp_path / "m.pth")
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "moved").mkdir()
     (tmp_path / "model").rename(tmp_path / "moved" / "model")

@@ -9,9 +9,9 @@ from helpers.oracle import logits as oracle_logits
 from helpers.published_checkpoints import TEXTS, make_published
 from helpers.published_vectors import published_vectors, token_table
 
-from peclip_fast import InputError, load_reference_checkpoint
+from peclip_fast import InputError, from_pretrained, load_published
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
-from peclip_fast.models.published import published_name
+from peclip_fast.models.published.pe_clip import published_name
 
 
 @pytest.mark.parametrize("name", ["one_clip", "batch_of_two"])
@@ -21,7 +21,7 @@ def test_reference_vectors(tmp_path, name, table):
     if table:
         state["clip_model.token_embedding.weight"] = token_table(vectors, config)
     torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "m.pth")
-    model = load_reference_checkpoint(tmp_path / "m.pth")
+    model = load_published(tmp_path / "m.pth")
     assert model.classes == tuple(PUBLISHED_ACTION_UNITS)
 
     got, expected = model(vectors["frames"]), vectors["logits_one_clip_at_a_time"]
@@ -49,7 +49,7 @@ SIZES = [
 def test_equals_the_equations_in_fp64(tmp_path, sizes, length):
     state, tokens = make_published(**sizes)
     torch.save(state, tmp_path / "bare.pth")
-    model = load_reference_checkpoint(tmp_path / "bare.pth")
+    model = load_published(tmp_path / "bare.pth")
     frames = torch.rand(2, length, 3, model.image_size, model.image_size)
     expected = oracle_logits(state, tokens, frames)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_doubled_entries_and_foreign_objects_are_ignored(tmp_path):
     doubled = {f"image_encoder.{i}": torch.zeros(i + 1) for i in range(3)}
     wrapped = {"state_dict": {**state, **doubled}, "best": numpy.float64(3.0), "log": Recorder()}
     torch.save(wrapped, tmp_path / "m.pth")
-    model = load_reference_checkpoint(tmp_path / "m.pth")
+    model = load_published(tmp_path / "m.pth")
     assert torch.equal(model.prompts.text[0], state["prompt_learner.ctx"])
     assert Recorder.built == 1  # ours alone: loading built none
 
@@ -86,8 +86,8 @@ def test_texts_of_its_own_are_recovered_from_the_token_table(tmp_path):
     torch.save(state, tmp_path / "m.pth")
     frames = torch.rand(1, 2, 3, 32, 32)
     with torch.no_grad():
-        recovered = load_reference_checkpoint(tmp_path / "m.pth")(frames)
-        told = load_reference_checkpoint(tmp_path / "m.pth", texts)(frames)
+        recovered = load_published(tmp_path / "m.pth")(frames)
+        told = load_published(tmp_path / "m.pth", class_texts=texts)(frames)
     assert torch.equal(recovered, told)
     expected = oracle_logits(state, tokens, frames)
     assert (told - expected).abs().max() < 1e-4 * expected.abs().max()
@@ -97,11 +97,11 @@ def test_other_classes_are_refused_with_the_tensors(tmp_path):
     state, _ = make_published([f"text {i}." for i in range(11)])
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(InputError, match=r"m\.pth.*token_suffix.*11 classes"):
-        load_reference_checkpoint(tmp_path / "m.pth", TEXTS)
+        load_published(tmp_path / "m.pth", class_texts=TEXTS)
     del state["clip_model.token_embedding.weight"]
     torch.save(state, tmp_path / "n.pth")
     with pytest.raises(InputError, match="give class_texts"):
-        load_reference_checkpoint(tmp_path / "n.pth")
+        load_published(tmp_path / "n.pth")
 
 
 def test_missing_and_misshapen_tensors_are_named(tmp_path):
@@ -110,18 +110,60 @@ def test_missing_and_misshapen_tensors_are_named(tmp_path):
     state["clip_model.visual.proj"] = torch.zeros(5, 5)
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(InputError, match=r"ln_final\.bias is missing.*visual\.proj is \[5, 5\]"):
-        load_reference_checkpoint(tmp_path / "m.pth")
+        load_published(tmp_path / "m.pth")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "n.pth")
     with pytest.raises(InputError, match=r"no PE-CLIP checkpoint.*class_embedding"):
-        load_reference_checkpoint(tmp_path / "n.pth")
+        load_published(tmp_path / "n.pth")
 
 
 def test_files_that_are_no_checkpoints(tmp_path):
     with pytest.raises(InputError, match=r"gone\.pth: no such file"):
-        load_reference_checkpoint(tmp_path / "gone.pth")
+        load_published(tmp_path / "gone.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(InputError, match=r"text\.pth: not a checkpoint"):
-        load_reference_checkpoint(tmp_path / "text.pth")
+        load_published(tmp_path / "text.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(InputError, match=r"list\.pth: expected a state dict"):
-        load_reference_checkpoint(tmp_path / "list.pth")
+        load_published(tmp_path / "list.pth")
+
+
+def test_numbers_of_heads(tmp_path):
+    """They leave no trace in the tensors, so they are a head for 64 channels, or told."""
+    state, _ = make_published(text_width=128)
+    torch.save(state, tmp_path / "m.pth")
+    plain = load_published(tmp_path / "m.pth")
+    told = load_published(tmp_path / "m.pth", vision_heads=2, text_heads=2)
+    other = load_published(tmp_path / "m.pth", vision_heads=4, text_heads=8)
+    for model, vision, text in ((plain, 2, 2), (told, 2, 2), (other, 4, 8)):
+        assert {block.attn.num_heads for block in model.vision.blocks} == {vision}
+        assert {block.attn.num_heads for block in model.text.blocks} == {text}
+    frames = torch.rand(1, 2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(told(frames), plain(frames))
+        assert not torch.allclose(other(frames), plain(frames), atol=1e-3)
+        other.save_pretrained(tmp_path / "saved")
+        assert torch.equal(from_pretrained(tmp_path / "saved")(frames), other(frames))
+    for options, message in [
+        ({"vision_heads": 3}, "vision_heads=3: expected a divisor of the width 128"),
+        ({"text_heads": 0}, "text_heads=0: expected a divisor of the width 128"),
+        ({"temporal_heads": 8}, "temporal_heads=8: expected none, as pe_clip has no attention"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load_published(tmp_path / "m.pth", **options)
+
+
+def test_widths_that_no_heads_of_64_make(tmp_path):
+    state, _ = make_published(text_width=96)
+    torch.save(state, tmp_path / "m.pth")
+    with pytest.raises(InputError, match="text_heads: expected a number, as the width 96"):
+        load_published(tmp_path / "m.pth")
+    assert load_published(tmp_path / "m.pth", text_heads=3).text.width == 96
+
+
+def test_methods_without_published_checkpoints(tmp_path):
+    state, _ = make_published()
+    torch.save(state, tmp_path / "m.pth")
+    with pytest.raises(InputError, match=r"m\.pth: published checkpoints .*'finecliper' can't be"):
+        load_published(tmp_path / "m.pth", "finecliper")
+    with pytest.raises(InputError, match=r"model\.method=pe_clp: expected one of pe_clip"):
+        load_published(tmp_path / "m.pth", "pe_clp")

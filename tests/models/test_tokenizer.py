@@ -15,7 +15,7 @@ from peclip_fast.models.backbone import CONFIG_FILE
 from peclip_fast.models.tokenizer import (
     END,
     START,
-    ClipTokenizer,
+    CLIPTokenizer,
     HuggingFaceTokenizer,
     text_tokenizer,
 )
@@ -40,7 +40,7 @@ class Padding:
 def test_clips_own():
     for name in ("ViT-B-32", "EVA02-B-16", "demo", "reference checkpoint"):
         tokens = text_tokenizer(name)
-        assert isinstance(tokens, ClipTokenizer)
+        assert isinstance(tokens, CLIPTokenizer)
         assert tokens.encode("a tear")[0] == START
         assert tokens.encode("a tear")[-1] == END
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast.config.methods.finecliper import FineCLIPERConfig
-from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, Sites, adapt
+from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, mean_over_time
 from peclip_fast.models.adapters import BottleneckAdapter
+from peclip_fast.models.hooks import Hooks, adapt
 from peclip_fast.models.temporal_transformer import TemporalTransformer
 from peclip_fast.registry import register_method
 
@@ -23,7 +23,7 @@ DESCRIPTIONS = "descriptions"
 
 
 class VisionAdapters(nn.Module):
-    """The adapters of an image encoder: one after each attention, one beside each MLP."""
+    """The adapters of an image encoder: one after each attention, one parallel to each MLP."""
 
     def __init__(self, blocks: int, width: int, hidden: int, scale: float, backend: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class FineCLIPER(AdaptedCLIP):
 
     def make_parts(self) -> None:
         """See AdaptedCLIP."""
-        config, text, vision = self.config, self._text, self._vision
+        config, text, vision = self.config, self.text, self.vision
         draws = _Draws()
 
         def of_text(part: str, wanted: bool) -> nn.ModuleList | None:
@@ -65,18 +65,16 @@ class FineCLIPER(AdaptedCLIP):
                         len(vision.blocks), vision.width, hidden, config.parallel_scale,
                         config.backend,
                     )  # fmt: skip
-        width = self._text.features
+        width = text.features
         self.temporal = None
         if "frames" in self.inputs and config.temporal_layers:
             with draws.of("temporal"):
                 self.temporal = TemporalTransformer(width, config.temporal_layers)
         adaptive = len(self.inputs) > 1 and config.video_weight is None
         self.fusion = AdaptiveWeights(width, self.inputs) if adaptive else None
-        texts = [*config.class_texts(self.classes), *config.negative_texts(self.classes)]
-        self.register_buffer("class_tokens", self.tokenize(texts), persistent=False)
 
     @property
-    def vision_hidden(self) -> int:
+    def adapter_width(self) -> int:
         """See AdaptedCLIP."""
         return self.config.video_hidden
 
@@ -94,38 +92,43 @@ class FineCLIPER(AdaptedCLIP):
 
     # Texts -------------------------------------------------------------------------------------
 
-    def encode_texts(self) -> Tensor:
+    def class_texts(self) -> tuple[str, ...]:
+        """What each class is, then what each isn't."""
+        config, classes = self.config, self.classes
+        return config.class_texts(classes) + config.negative_texts(classes)
+
+    def text_hooks(self) -> Hooks:
+        """In the blocks that read what a class is."""
+        return Hooks(feed_forward=adapt(self.positive))
+
+    def encode_classes(self) -> Tensor:
         """Features of what each class is and of what it isn't, (2, C, E), of length 1.
 
         (1, C, E) without negative texts.
         """
         kinds = self.class_tokens.split(len(self.classes))
         pairs = zip(kinds, (self.positive, self.negative), strict=False)
-        return torch.stack([self._read(tokens, part) for tokens, part in pairs])
+        return torch.stack([self._encode(tokens, part) for tokens, part in pairs])
 
-    def encode_descriptions(self, tokens: Tensor) -> Tensor:
-        """Features of any texts (N, n), read as those of what a class is: (N, E), of length 1."""
-        return self._read(tokens, self.positive)
-
-    def text_side(self) -> Iterator[Tensor]:
+    def class_side(self) -> Iterator[Tensor]:
         """See AdaptedCLIP."""
         parts = [part for part in (self.positive, self.negative) if part is not None]
         yield from chain(*(part.parameters() for part in parts))
         yield self.class_tokens
 
-    def _read(self, tokens: Tensor, part: nn.ModuleList | None) -> Tensor:
-        return self.read(tokens, Sites(adapt(None), adapt(part)))
+    def _encode(self, tokens: Tensor, part: nn.ModuleList | None) -> Tensor:
+        return self.encode_text(tokens, Hooks(feed_forward=adapt(part)))
 
     # Clips -------------------------------------------------------------------------------------
 
-    def encode_branches(self, **given: Tensor) -> Tensor:
+    def encode_branches(self, frames: Tensor | None = None, **others: Tensor) -> Tensor:
         """Each branch's feature of each clip, in the order of ``inputs``: (branches, B, E)."""
-        self._check_inputs(given)
+        given = self.checked(frames, others)
         return torch.stack([self.encode_branch(name, given[name]) for name in self.inputs])
 
-    def encode_clips(self, **given: Tensor) -> Tensor:
+    def encode_clips(self, frames: Tensor | None = None, **others: Tensor) -> Tensor:
         """The entries of a batch that ``inputs`` names -> features (B, E), of length 1."""
-        return self.fuse(self.encode_branches(**given))
+        return self.fuse(self.encode_branches(frames, **others))
 
     def fuse(self, features: Tensor) -> Tensor:
         """Branches' features (branches, B, E) -> the clips' (B, E), of length 1."""
@@ -146,66 +149,68 @@ class FineCLIPER(AdaptedCLIP):
     def encode_branch(self, name: str, given: Tensor) -> Tensor:
         """A branch's feature of each clip, (B, E), of length 1."""
         if name == DESCRIPTIONS:
-            return self._read(given, self.descriptions)
-        return self.over_time(name, self.see_branch(name, given))
+            return self._encode(given, self.descriptions)
+        return self._time_of(name)(self.encode_frames(given, self._hooks(name)))
 
-    def over_time(self, name: str, features: Tensor) -> Tensor:
-        """Features (B, T, E) of the images of a branch -> the branch's (B, E), of length 1."""
-        if name == "frames" and self.temporal is not None:
-            return F.normalize(self.temporal(features), dim=-1)
-        return F.normalize(features.mean(1), dim=-1)
+    def over_time(self, features: Tensor) -> Tensor:
+        """See AdaptedCLIP; of the frames' branch."""
+        if self.temporal is None:
+            return mean_over_time(features)
+        return F.normalize(self.temporal(features), dim=-1)
 
-    def see_branch(self, name: str, images: Tensor) -> Tensor:
-        """Images (B, T, 3, H, W) of a branch -> features (B, T, E)."""
-        return self.see(images, self._sites(name))
+    def _time_of(self, name: str) -> Callable[[Tensor], Tensor]:
+        return self.over_time if name == "frames" else mean_over_time
 
-    def frame_sites(self, length: int) -> Sites:
+    def frame_hooks(self, length: int) -> Hooks:
         """See AdaptedCLIP."""
-        return self._sites("frames")
+        return self._hooks("frames")
 
-    def _sites(self, name: str) -> Sites:
+    def _hooks(self, name: str) -> Hooks:
         part = dict(self.images.items()).get(name)
-        series = part.series if isinstance(part, VisionAdapters) else None
-        parallel = part.parallel if isinstance(part, VisionAdapters) else None
+        if part is None:
+            return Hooks()
+        assert isinstance(part, VisionAdapters)
+        parallel = part.parallel
 
-        def beside(i: int, m: Tensor, x: Tensor) -> Tensor:
-            if parallel is None:
-                return x + m
-            y: Tensor = parallel[i](self._vision.blocks[i].norm_2(x), x + m)
+        def with_parallel(i: int, m: Tensor, x: Tensor) -> Tensor:
+            y: Tensor = parallel[i](self.vision.blocks[i].norm_2(x), x + m)
             return y
 
-        return Sites(adapt(series), beside)
+        return Hooks(adapt(part.series), with_parallel)
 
-    def _check_inputs(self, given: dict[str, Tensor]) -> None:
-        if set(given) != set(self.inputs):
-            raise InputError(
-                f"inputs: expected {', '.join(self.inputs)}, got {', '.join(given) or 'none'}"
-            )
-        for name, tensor in given.items():
-            if name != DESCRIPTIONS:
-                self.check_frames(tensor, name)
-        sizes = {name: len(tensor) for name, tensor in given.items()}
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
-            raise InputError(f"inputs: expected as many clips in each, {told}")
-
-    def forward(self, text_features: Tensor | None = None, **given: Tensor) -> Tensor:
-        """Logits (B, C), at least float32: 100 times (the cosine of what a class is, less isn't).
-
-        Args:
-            text_features: from encode_texts(), if the caller keeps them.
-            given: the entries of a batch that ``inputs`` names: frames, parsing, landmarks
-                (B, T, 3, H, W), float in [0, 1] or uint8; descriptions (B, n), tokens.
-        """
-        clips = self.encode_clips(**given)
-        texts = self.text_features() if text_features is None else text_features
-        return self.compare(clips, texts)
-
-    def compare(self, clips: Tensor, texts: Tensor) -> Tensor:
-        """See AdaptedCLIP."""
+    def logits(self, clips: Tensor, classes: Tensor) -> Tensor:
+        """100 times (the cosine of what a class is, less that of what it isn't)."""
         with torch.autocast(clips.device.type, enabled=False):
-            positive, *negative = clips @ texts.mT
+            positive, *negative = clips @ classes.mT
             return LOGIT_SCALE * (positive - negative[0] if negative else positive)
+
+    # What the commands ask ---------------------------------------------------------------------
+
+    def clips_so_far(self, features: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """See AdaptedCLIP; a description is of the whole clip."""
+        return self.fuse(self._branches_so_far(features, others))
+
+    def branch_shares(self, features: Tensor, others: Mapping[str, Tensor]) -> dict[str, float]:
+        """See AdaptedCLIP."""
+        if len(self.inputs) == 1:
+            return {}
+        weights = self.weights(self._branches_so_far(features, others))[:, -1, 0]
+        return dict(zip(self.inputs, weights.tolist(), strict=True))
+
+    def _branches_so_far(self, features: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """(branches, T, E)."""
+        found = []
+        for name in self.inputs:
+            if name == DESCRIPTIONS:
+                whole = self.encode_branch(name, others[name][None])
+                found.append(whole.expand(len(features), -1))
+                continue
+            own = features
+            if name != "frames":
+                own = self.encode_frames(others[name][None], self._hooks(name))[0]
+            ends, over_time = range(1, 1 + len(features)), self._time_of(name)
+            found.append(torch.cat([over_time(own[None, :end]) for end in ends]))
+        return torch.stack(found)
 
 
 class AdaptiveWeights(nn.Module):

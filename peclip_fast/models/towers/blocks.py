@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,15 +17,21 @@ from torch import Tensor, nn
 from peclip_fast import ops
 from peclip_fast.errors import InputError
 
+QKV = Callable[[Tensor], Tensor]  # LN1 x (N, L, D) -> what is added to the product (N, L, 3D)
+
 
 class FrozenBlock:
     """x + attend(x), and of that x + feed_forward(x), is the block; norms and scales are within.
 
-    ``heads`` and ``merge`` are the two halves of the attention, before and behind the softmax.
+    ``heads`` and ``merge`` are the two halves of the attention, before and after the softmax.
     """
 
     def heads(
-        self, x: Tensor, queries: int | None = None, backend: str = "auto"
+        self,
+        x: Tensor,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, L, D) -> q (N, heads, queries or L, d), k and v (N, heads, L, d)."""
         raise NotImplementedError
@@ -43,16 +49,22 @@ class FrozenBlock:
         raise NotImplementedError
 
     def attend(
-        self, x: Tensor, *, causal: bool = False, queries: int | None = None, backend: str = "auto"
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
     ) -> Tensor:
-        """What the attention adds: (N, L, D) -> (N, L, D), or to the first ``queries`` alone."""
-        q, k, v = self.heads(x, queries, backend)
+        """What the attention adds to all tokens or to the first ``queries``: (N, L, D)."""
+        q, k, v = self.heads(x, queries, qkv, backend)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.merge(mixed.transpose(1, 2).flatten(2), backend)
 
-    def attend_with_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def attend_with_maps(self, x: Tensor, qkv: QKV | None = None) -> tuple[Tensor, Tensor]:
         """attend() as the formula reads: (N, L, D) -> (N, L, D), and the maps (N, heads, L, L)."""
-        q, k, v = self.heads(x, backend="reference")
+        q, k, v = self.heads(x, qkv=qkv, backend="reference")
         maps = attention_maps(q, k)
         return self.merge((maps @ v).transpose(1, 2).flatten(2), "reference"), maps
 
@@ -68,7 +80,7 @@ class PlainBlock(FrozenBlock):
     Args:
         attn: the attention's module, with ``num_heads``.
         out: its last product.
-        norms, scales: before and behind the attention and the MLP.
+        norms, scales: before and after the attention and the MLP.
         mlp: the MLP's module, and in it the first product, the activation and the second product.
     """
 
@@ -90,12 +102,20 @@ class PlainBlock(FrozenBlock):
         raise NotImplementedError
 
     def heads(
-        self, x: Tensor, queries: int | None = None, backend: str = "auto"
+        self,
+        x: Tensor,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See FrozenBlock."""
         y, (weight, bias), width = self.norm_1(x), self.packed(), x.shape[-1]
         q = ops.linear(y[:, :queries], weight[:width], bias[:width], backend=backend)
-        k, v = ops.linear(y, weight[width:], bias[width:], backend=backend).chunk(2, -1)
+        kv = ops.linear(y, weight[width:], bias[width:], backend=backend)
+        if qkv is not None:
+            added = qkv(y).to(q.dtype)
+            q, kv = q + added[:, :queries, :width], kv + added[..., width:]
+        q, k, v = (q, *kv.chunk(2, -1))
         q, k, v = (t.unflatten(-1, (self.attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         return q, k, v
 
@@ -105,13 +125,22 @@ class PlainBlock(FrozenBlock):
         return self.scale_1(y)
 
     def attend(
-        self, x: Tensor, *, causal: bool = False, queries: int | None = None, backend: str = "auto"
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
     ) -> Tensor:
         """See FrozenBlock."""
         if queries is not None:
-            return super().attend(x, causal=causal, queries=queries, backend=backend)
-        qkv = ops.linear(self.norm_1(x), *self.packed(), backend=backend)
-        mixed = ops.attention(qkv, self.attn.num_heads, causal=causal, backend=backend)
+            return super().attend(x, causal=causal, queries=queries, qkv=qkv, backend=backend)
+        y = self.norm_1(x)
+        packed = ops.linear(y, *self.packed(), backend=backend)
+        if qkv is not None:
+            packed = packed + qkv(y).to(packed.dtype)
+        mixed = ops.attention(packed, self.attn.num_heads, causal=causal, backend=backend)
         return self.merge(mixed, backend)
 
     def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
@@ -132,7 +161,7 @@ class PlainBlock(FrozenBlock):
 _ACTIVATIONS = {QuickGELU: "quick_gelu", nn.GELU: "gelu"}
 
 
-class ClipBlock(PlainBlock):
+class CLIPBlock(PlainBlock):
     """open_clip's ResidualAttentionBlock."""
 
     def __init__(self, block: Any) -> None:
@@ -151,7 +180,7 @@ class ClipBlock(PlainBlock):
 
 
 class ViTBlock(PlainBlock):
-    """timm's Block, where nothing else stands in its attention and MLP."""
+    """timm's Block, where its attention and MLP have nothing else in them."""
 
     def __init__(self, block: Any) -> None:
         attn, mlp = block.attn, block.mlp
@@ -181,23 +210,28 @@ class ViTBlock(PlainBlock):
 
 
 class TimmBlock(FrozenBlock):
-    """timm's other blocks, in plain PyTorch: rotary positions, SwiGLU, norms within, norms behind.
+    """timm's other blocks, in plain PyTorch: rotary positions, SwiGLU, inner norms, post-norms.
 
     Args:
         block: a Block, EvaBlock or EvaBlockPostNorm.
         rotary: the module that gives the positions' sines and cosines, side by side (patches, 2d).
-        prefix: tokens in front of the patches. Neither they nor the prompts behind are turned.
+        prefix: tokens in front of the patches. Neither they nor the prompts after
+            the patches are turned.
     """
 
     def __init__(self, block: Any, rotary: Any, prefix: int) -> None:
         self.block, self.rotary, self.prefix = block, rotary, prefix
-        self.norms_behind = isinstance(block, EvaBlockPostNorm)
+        self.post_norm = isinstance(block, EvaBlockPostNorm)
 
     def heads(
-        self, x: Tensor, queries: int | None = None, backend: str = "auto"
+        self,
+        x: Tensor,
+        queries: int | None = None,
+        qkv: QKV | None = None,
+        backend: str = "auto",
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See FrozenBlock; the backend is PyTorch."""
-        attn, y = self.block.attn, x if self.norms_behind else self.block.norm1(x)
+        attn, y = self.block.attn, x if self.post_norm else self.block.norm1(x)
         if attn.qkv is None:
             q, k, v = attn.q_proj(y[:, :queries]), attn.k_proj(y), attn.v_proj(y)
         else:
@@ -206,6 +240,9 @@ class TimmBlock(FrozenBlock):
                 bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
             q, k, v = F.linear(y, attn.qkv.weight, bias).chunk(3, -1)
             q = q[:, :queries]
+        if qkv is not None:
+            dq, dk, dv = qkv(y).to(q.dtype).chunk(3, -1)
+            q, k, v = q + dq[:, :queries], k + dk, v + dv
         q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         return self._turned(attn.q_norm(q)).type_as(v), self._turned(attn.k_norm(k)).type_as(v), v
 
@@ -230,12 +267,12 @@ class TimmBlock(FrozenBlock):
 
     def norm_2(self, x: Tensor) -> Tensor:
         """See FrozenBlock."""
-        normed: Tensor = x if self.norms_behind else self.block.norm2(x)
+        normed: Tensor = x if self.post_norm else self.block.norm2(x)
         return normed
 
     def _behind(self, y: Tensor, place: int) -> Tensor:
-        """The norm or the scale behind the attention (1) or the MLP (2)."""
-        if self.norms_behind:
+        """The norm or the scale after the attention (1) or the MLP (2)."""
+        if self.post_norm:
             return getattr(self.block, f"norm{place}")(y)
         if isinstance(self.block, EvaBlock):
             gamma = getattr(self.block, f"gamma_{place}")
@@ -248,7 +285,7 @@ def clip_blocks(blocks: Iterable[nn.Module], tower: str, name: str) -> list[Froz
     found = list(blocks)
     if not all(isinstance(block, ResidualAttentionBlock) for block in found):
         raise other_blocks(found, tower, name, "open_clip's ResidualAttentionBlock")
-    return [ClipBlock(block) for block in found]
+    return [CLIPBlock(block) for block in found]
 
 
 def timm_blocks(trunk: Any, name: str) -> list[FrozenBlock]:

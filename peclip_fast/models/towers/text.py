@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
 from peclip_fast.models.towers.blocks import clip_blocks
+from peclip_fast.models.towers.tower import Tower
 
 POOLS = ("argmax", "eos", "last")  # the position whose token is the text's feature
 
 
-class TextTower:
+class TextTower(Tower):
     """A view of open_clip's text encoder, whether or not it is a module of its own.
 
     Args:
@@ -28,7 +29,7 @@ class TextTower:
         features: E, the width of what project() gives.
         context_length: positions that there are.
         causal: whether a position sees only itself and those before it.
-        whole: whether every position counts, padding too, so that a text can't be cut behind its
+        whole: whether every position counts, padding too, so that a text can't be cut after its
             end: without a causal mask, or where the feature is the last position's.
         start: number of tokens in front of the learned context: CLIP's start-of-text, and none
             where texts have none (SigLIP).
@@ -64,17 +65,24 @@ class TextTower:
             else projection.out_features if linear else projection.shape[1]
         )  # fmt: skip
         self.context_length: int = text.positional_embedding.shape[0]
-        self.causal: bool = text.attn_mask is not None
+        self.causal = text.attn_mask is not None
         self.whole = not self.causal or self._pool == "last"
         self.start = 1 if self._pool == "argmax" else 0
 
     def embed(self, tokens: Tensor, context: Tensor | None) -> Tensor:
-        """tokens (C, n) -> (C, n + N, Dt); the context (N, Dt) is behind ``start`` tokens."""
+        """tokens (C, n) -> (C, n + N, Dt).
+
+        The context, (N, Dt) or one for each text (C, N, Dt), comes after ``start`` tokens.
+        """
         x, start = self.text.token_embedding(tokens), self.start
         if context is not None:
             learned = context.to(x.dtype).expand(len(tokens), -1, -1)
             x = torch.cat([x[:, :start], learned, x[:, start:]], 1)
         return x + self.text.positional_embedding[: x.shape[1]].to(x.dtype)
+
+    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
+        """See Tower."""
+        return torch.cat([x[:, : self.start], learned, x[:, self.start + learned.shape[1] :]], 1)
 
     def ends(self, tokens: Tensor, context: int) -> Tensor:
         """tokens (C, n) -> where project() reads among the n + ``context`` positions, (C,)."""

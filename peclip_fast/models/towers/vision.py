@@ -13,10 +13,11 @@ from timm.models import eva, vision_transformer
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.models.towers.blocks import FrozenBlock, attention_maps, clip_blocks, timm_blocks
+from peclip_fast.models.towers.blocks import attention_maps, clip_blocks, timm_blocks
+from peclip_fast.models.towers.tower import Tower
 
 
-class VisionTower:
+class VisionTower(Tower):
     """A view of a vision encoder; its tokens are ``prefix``, patches, prompts.
 
     The feature of a frame is what the backbone's own head makes of its tokens: of the class token;
@@ -34,7 +35,6 @@ class VisionTower:
         mean, std: of the pixels in [0, 1] that the backbone was trained on, for each channel.
     """
 
-    blocks: list[FrozenBlock]
     width: int
     prefix: int
     queries: int | None
@@ -55,32 +55,51 @@ class VisionTower:
         """Of the frames that embed() takes."""
         raise NotImplementedError
 
-    def embed(self, frames: Tensor, prompts: Tensor | None) -> Tensor:
-        """frames (N, 3, H, W), prompts (P, D) -> the first block's input (N, L, D)."""
+    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
+        """The first block's input (N, L, D).
+
+        Args:
+            frames: (N, 3, H, W).
+            prompts: (P, D).
+            shift: (N, 1, D) or what broadcasts to (N, prefix + patches, D), added where positions
+                are: to the class token and the patches.
+        """
+        raise NotImplementedError
+
+    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
+        """See Tower."""
+        return torch.cat([x[:, : -learned.shape[1]], learned], 1)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The last block's output (N, ``queries`` or L, D) -> pooled features (N, D)."""
+        raise NotImplementedError
+
+    def product(self, pooled: Tensor) -> Tensor:
+        """Pooled features (N, D) -> image features (N, E), in the space shared with the texts."""
         raise NotImplementedError
 
     def project(self, x: Tensor) -> Tensor:
         """The last block's output (N, ``queries`` or L, D) -> image features (N, E)."""
-        raise NotImplementedError
+        return self.product(self.pool(x))
 
-    def project_with_maps(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """project(), and what it takes of each token (N, heads, 1, L); None for the class token.
+    def pool_with_maps(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """pool(), and what it takes of each token (N, heads, 1, L); None for the class token.
 
         A mean is the product with a map of one head, so that this has gradients too.
         """
         if self.queries is not None:
-            return self.project(x), None
+            return self.pool(x), None
         shares = torch.zeros(len(x), 1, 1, x.shape[1]).to(x)
         shares[..., self.prefix : self.prefix + self.patches] = 1 / self.patches
         shares.requires_grad_(torch.is_grad_enabled())
-        return self.project_mean(x, shares[:, 0]), shares
+        return self.pool_mean(x, shares[:, 0]), shares
 
-    def project_mean(self, x: Tensor, shares: Tensor) -> Tensor:
-        """Tokens (N, L, D) of which (N, 1, L) are taken -> image features (N, E)."""
+    def pool_mean(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Tokens (N, L, D) of which (N, 1, L) are taken -> pooled features (N, D)."""
         raise NotImplementedError
 
 
-class ClipVision(VisionTower):
+class CLIPVision(VisionTower):
     """open_clip's own VisionTransformer, by its class token or by its patches' mean (CLIPA)."""
 
     def __init__(self, visual: Any, name: str) -> None:
@@ -100,33 +119,39 @@ class ClipVision(VisionTower):
         """See VisionTower."""
         return self.visual.conv1.weight.dtype
 
-    def embed(self, frames: Tensor, prompts: Tensor | None) -> Tensor:
+    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""
         visual, count = self.visual, frames.shape[0]
         patches = visual.conv1(frames).flatten(2).transpose(1, 2)
         cls = visual.class_embedding.to(patches.dtype).expand(count, 1, -1)
         position = visual.positional_embedding.to(patches.dtype)
-        tokens = [cls + position[:1], patches + position[1:]]
+        if shift is not None:
+            position = position + shift.to(patches.dtype)
+        tokens = [cls + position[..., :1, :], patches + position[..., 1:, :]]
         if prompts is not None:
             tokens.append(prompts.to(patches.dtype).expand(count, -1, -1))
         return visual.ln_pre(torch.cat(tokens, 1))
 
-    def project(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         """See VisionTower."""
         visual = self.visual
         if self.queries is not None:
-            return visual.ln_post(x[:, 0]) @ visual.proj
+            return visual.ln_post(x[:, 0])
         patches = x[:, 1 : 1 + self.patches]
         if visual.final_ln_after_pool:
-            return visual.ln_post(patches.mean(1)) @ visual.proj
-        return visual.ln_post(patches).mean(1) @ visual.proj
+            return visual.ln_post(patches.mean(1))
+        return visual.ln_post(patches).mean(1)
 
-    def project_mean(self, x: Tensor, shares: Tensor) -> Tensor:
+    def product(self, pooled: Tensor) -> Tensor:
+        """See VisionTower."""
+        return pooled @ self.visual.proj
+
+    def pool_mean(self, x: Tensor, shares: Tensor) -> Tensor:
         """See VisionTower."""
         visual = self.visual
         if visual.final_ln_after_pool:
-            return visual.ln_post((shares @ x)[:, 0]) @ visual.proj
-        return (shares @ visual.ln_post(x))[:, 0] @ visual.proj
+            return visual.ln_post((shares @ x)[:, 0])
+        return (shares @ visual.ln_post(x))[:, 0]
 
 
 class TimmVision(VisionTower):
@@ -159,27 +184,33 @@ class TimmVision(VisionTower):
         """See VisionTower."""
         return self.trunk.blocks[0].attn.proj.weight.dtype
 
-    def embed(self, frames: Tensor, prompts: Tensor | None) -> Tensor:
+    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""
         trunk = self.trunk
         x = trunk._pos_embed(trunk.patch_embed(frames))
         x = x[0] if isinstance(x, tuple) else x  # Eva's rotary positions are the blocks' own
+        if shift is not None:
+            x = x + shift.to(x.dtype)
         if prompts is not None:
             x = torch.cat([x, prompts.to(x.dtype).expand(len(x), -1, -1)], 1)
         return trunk.norm_pre(x)
 
-    def project(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         """See VisionTower."""
         trunk = self.trunk
         if trunk.attn_pool is None:
             x = x[:, : self.prefix + self.patches]
-        return self.visual.head(trunk.forward_head(trunk.norm(x)))
+        return trunk.forward_head(trunk.norm(x), pre_logits=True)
 
-    def project_with_maps(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def product(self, pooled: Tensor) -> Tensor:
+        """See VisionTower."""
+        return self.visual.head(self.trunk.head(pooled))
+
+    def pool_with_maps(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See VisionTower."""
         trunk, pool = self.trunk, self.trunk.attn_pool
         if pool is None:
-            return super().project_with_maps(x)
+            return super().pool_with_maps(x)
         x = trunk.norm(x)
         # timm's VisionTransformer keeps its leading tokens from the pooling, Eva doesn't.
         left = 0 if getattr(trunk, "pool_include_prefix", True) else self.prefix
@@ -190,22 +221,19 @@ class TimmVision(VisionTower):
         maps = F.pad(attention_maps(pool.q_norm(q), pool.k_norm(k)), (left, 0))
         y = pool.proj((maps[..., left:] @ v).transpose(1, 2).flatten(2))
         y = (y + pool.mlp(pool.norm(y)))[:, 0]
-        return self._head(y), maps
+        return trunk.head_drop(trunk.fc_norm(y)), maps
 
-    def project_mean(self, x: Tensor, shares: Tensor) -> Tensor:
+    def pool_mean(self, x: Tensor, shares: Tensor) -> Tensor:
         """See VisionTower."""
-        return self._head((shares @ self.trunk.norm(x))[:, 0])
-
-    def _head(self, pooled: Tensor) -> Tensor:
         trunk = self.trunk
-        return self.visual.head(trunk.head(trunk.head_drop(trunk.fc_norm(pooled))))
+        return trunk.head_drop(trunk.fc_norm((shares @ trunk.norm(x))[:, 0]))
 
 
 def vision_tower(backbone: Any, name: str) -> VisionTower:
     """The tower of a backbone, or InputError that names what can't be taken."""
     visual = backbone.visual
     if isinstance(visual, VisionTransformer):
-        return ClipVision(visual, name)
+        return CLIPVision(visual, name)
     if isinstance(visual, TimmModel):
         return TimmVision(visual, name)
     raise InputError(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from peclip_fast import InputError, create_model, from_pretrained
-from peclip_fast.commands.info import describe_model
-from peclip_fast.config.model import FineCLIPERConfig, ModelConfig
+from peclip_fast import FineCLIPER, InputError, create_model, from_pretrained
+from peclip_fast.config.methods.finecliper import FineCLIPERConfig
 from peclip_fast.models.adapters import BottleneckAdapter
-from peclip_fast.models.methods import finecliper as fine_cliper
 
 CLASSES = ("happiness", "sadness", "anger")
 ALL = {"parsing": True, "landmarks": True, "descriptions": True}
@@ -40,8 +36,7 @@ def make(tiny_backbone):
         torch.manual_seed(seed)
         small = {"video_hidden": 12, "cue_hidden": 8, "text_hidden": 10, "temporal_layers": 1}
         return create_model(
-            "finecliper", tiny_backbone, classes=classes, backend=backend,
-            finecliper=FineCLIPERConfig(**(small | switches)),
+            "finecliper", tiny_backbone, classes=classes, backend=backend, **(small | switches)
         )  # fmt: skip
 
     return make
@@ -62,15 +57,17 @@ def inputs_of(model, clips=2, length=3, seed=1):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_published_numbers_of_trained_parameters(variant):
     switches, millions = VARIANTS[variant]
-    config = ModelConfig(method="finecliper", finecliper=FineCLIPERConfig(**switches))
-    assert describe_model(config)["trained"]["total"] == pytest.approx(millions * 1e6, rel=0.05)
+    with torch.device("meta"):
+        model = create_model("finecliper", **switches)
+    assert sum(model.trained_counts().values()) == pytest.approx(millions * 1e6, rel=0.05)
+    assert model.frozen_count() == 149_620_737
 
 
 def formula(model, given):
     """The model as docs/finecliper.md says it, from open_clip's modules, in float64."""
     clip = model.backbone.double()
     state = {n: p.detach().double().requires_grad_() for n, p in model.trained_parameters().items()}
-    switches = model.config.finecliper
+    switches = model.config
 
     def adapter(part, x):
         hidden = F.gelu(x @ state[f"{part}.down.weight"].T + state[f"{part}.down.bias"])
@@ -187,7 +184,7 @@ def test_no_branch_changes_another(make):
         others = {name: given[name] for name in left.inputs}
         with torch.no_grad():
             found = left.encode_branches(**others)
-            assert torch.equal(left.encode_texts(), whole.encode_texts())
+            assert torch.equal(left.encode_classes(), whole.encode_classes())
             assert not torch.allclose(left(**others), logits, atol=1e-3)
         for name, feature in zip(left.inputs, found, strict=True):
             assert torch.equal(feature, features[name])
@@ -230,7 +227,7 @@ def test_without_negative_texts(make):
     model, both = (randomize(make(**switches)).eval() for switches in (without, {}))
     given = inputs_of(model)
     with torch.no_grad():
-        texts = both.encode_texts()[0]
+        texts = both.encode_classes()[0]
         logits = 100 * both.encode_clips(**given) @ texts.T
         torch.testing.assert_close(model(**given), logits, rtol=0, atol=1e-4)
         tokens = model.tokenize([f"A person with an expression of {name}." for name in CLASSES])
@@ -275,10 +272,8 @@ def test_what_it_saves_is_what_it_loads(make, tmp_path):
 def test_class_texts_are_kept_until_something_changes(make, monkeypatch):
     model = make().eval()
     reads = []
-    read = fine_cliper.FineCLIPER.encode_texts
-    monkeypatch.setattr(
-        fine_cliper.FineCLIPER, "encode_texts", lambda self: reads.append(1) or read(self)
-    )
+    read = FineCLIPER.encode_classes
+    monkeypatch.setattr(FineCLIPER, "encode_classes", lambda self: reads.append(1) or read(self))
     given = inputs_of(model)
     with torch.no_grad():
         first = model(**given)
@@ -310,8 +305,8 @@ def test_other_inputs_are_named(make):
         ({"negative_text": ""}, r"negative_text='': expected \{label\} in it"),
         ({"positive_text": ""}, r"positive_text='': expected \{label\} in it"),
         ({"negative_text": None}, "negative_adapter: expected false where negative_text is null"),
-        ({"cue_hidden": 0}, "cue_hidden=0: expected at least 1"),
-        ({"temporal_layers": -1}, "temporal_layers=-1: expected at least 0"),
+        ({"cue_hidden": 0}, "cue_hidden=0: expected a whole number of at least 1"),
+        ({"temporal_layers": -1}, "temporal_layers=-1: expected a whole number of at least 0"),
         ({"video_weight": 0.5}, "another beside it"),
         ({"video_weight": 1.5, "parsing": True}, "video_weight=1.5: expected 0 to 1"),
     ],
@@ -322,9 +317,17 @@ def test_switches_that_fit_nothing(switches, message):
 
 
 def test_methods_keep_to_their_switches():
-    with pytest.raises(InputError, match="expected method=finecliper"):
-        ModelConfig(finecliper=FineCLIPERConfig(parsing=True))
-    replace(ModelConfig(method="finecliper"), finecliper=FineCLIPERConfig(parsing=True))
+    with pytest.raises(InputError, match="parsing: not an option of pe_clip"):
+        create_model("pe_clip", parsing=True)
+    with pytest.raises(InputError, match="reduction: not an option of finecliper"):
+        create_model("finecliper", reduction=4)
+
+
+def test_one_group_of_all_that_is_trained(make):
+    model = make(**ALL)
+    groups = model.parameter_groups()
+    assert list(groups) == ["adapters"]
+    assert len(groups["adapters"]) == len(model.trained_parameters())
 
 
 def test_bf16_autocast(make):

@@ -158,7 +158,7 @@ def test_text_without_adapters_is_clip(tiny_backbone):
 
     with torch.no_grad():
         expected = model.backbone.encode_text(tokenize(list(model.texts)), normalize=True)
-        torch.testing.assert_close(model.encode_texts(), expected)
+        torch.testing.assert_close(model.encode_classes(), expected)
 
 
 def test_uint8_and_float_frames_agree(make):
@@ -204,8 +204,8 @@ def test_configurations_that_do_not_fit_are_refused(tiny_backbone):
         ({"texts": ["a " * 90] * 3}, "expected at most 75 beside 2 context tokens"),
         ({"classes": ("joy", "anger"), "prompt_depth": 3}, "none for the class 'joy'"),
         ({"classes": ("anger", "anger")}, "classes: expected a list of different names"),
-        ({"recurence": "gru"}, "did you mean 'recurrence'"),
-        ({"method": "finetune"}, "method 'finetune': expected one of pe_clip, finecliper"),
+        ({"recurence": "gru"}, "did you mean recurrence"),
+        ({"method": "finetune"}, "model.method=finetune: expected one of pe_clip, finecliper"),
     ]:
         settings = {"classes": CLASSES, "prompt_depth": 3, **config}
         with pytest.raises(InputError, match=message):
@@ -222,8 +222,8 @@ class TestKeptTexts:
     @pytest.fixture
     def encoded(self, model, monkeypatch):
         """A list that grows with every run of the text encoder."""
-        runs, encode = [], model.encode_texts
-        monkeypatch.setattr(model, "encode_texts", lambda: runs.append(1) or encode())
+        runs, encode = [], model.encode_classes
+        monkeypatch.setattr(model, "encode_classes", lambda: runs.append(1) or encode())
         return runs
 
     @pytest.fixture
@@ -267,7 +267,7 @@ class TestKeptTexts:
 
     def test_given_by_the_caller(self, model, encoded, frames):
         with torch.no_grad():
-            texts = model.encode_texts()
+            texts = model.encode_classes()
             assert torch.equal(model(frames, texts), model(frames))
         assert len(encoded) == 2
 
@@ -279,7 +279,7 @@ def test_autocast_stays_close(make):
         expected = model(frames)
         with torch.autocast("cpu", torch.bfloat16):
             got = model(frames)
-            features = model.encode_clips(frames).norm(dim=-1), model.encode_texts().norm(dim=-1)
+            features = model.encode_clips(frames).norm(dim=-1), model.encode_classes().norm(dim=-1)
     assert got.dtype == torch.float32
     assert (got - expected).abs().max() < 2  # of 100: the cosine to about two places
     for norm in features:

@@ -13,7 +13,7 @@ from helpers.small_towers import BLOCKS, KINDS, PIXELS, SIZE, save_small
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.towers import TextTower, vision_tower
-from peclip_fast.models.towers.blocks import ClipBlock, TimmBlock, ViTBlock
+from peclip_fast.models.towers.blocks import CLIPBlock, TimmBlock, ViTBlock
 
 TEXTS = ["a broad smile on a face", "a tear", "drawn brows, a frown"]
 CLASSES = ("happiness", "sadness", "anger")
@@ -25,8 +25,8 @@ NOTHING = {
     "temporal": False,
 }
 BLOCK = {
-    "clip": ClipBlock, "clip-scaled": ClipBlock, "clipa": ClipBlock, "clip-mean": ClipBlock,
-    "worldwide": ClipBlock, "siglip": ViTBlock, "siglip2": ViTBlock, "siglip-i18n": ViTBlock,
+    "clip": CLIPBlock, "clip-scaled": CLIPBlock, "clipa": CLIPBlock, "clip-mean": CLIPBlock,
+    "worldwide": CLIPBlock, "siglip": ViTBlock, "siglip2": ViTBlock, "siglip-i18n": ViTBlock,
     "mobileclip2": ViTBlock, "gap": TimmBlock, "eva01": TimmBlock, "eva02": TimmBlock,
     "eva02-norms-behind": TimmBlock, "pe-core": TimmBlock,
 }  # fmt: skip
@@ -59,12 +59,12 @@ def test_clips_are_those_of_encode_image(nothing_trained):
 
 
 def test_texts_are_those_of_encode_text(nothing_trained):
-    tower, tokens = nothing_trained._text, nothing_trained.class_tokens
+    tower, tokens = nothing_trained.text, nothing_trained.class_tokens
     padded = F.pad(tokens, (0, tower.context_length - tokens.shape[1]))
     assert (tokens.shape[1] == tower.context_length) == tower.whole
     with torch.no_grad():
         expected = nothing_trained.backbone.encode_text(padded, normalize=True)
-        found = nothing_trained.encode_texts()
+        found = nothing_trained.encode_classes()
     assert found.std(0).max() > 1e-3, "the texts' features should differ"
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
@@ -89,8 +89,8 @@ def test_the_parts_of_a_tower(kind, backbone):
             torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:-1]))
             x = x + whole
             x = x + block.feed_forward(x)
-        features, maps = tower.project_with_maps(x)
-        torch.testing.assert_close(features, tower.project(x[:, : tower.queries]))
+        pooled, maps = tower.pool_with_maps(x)
+        torch.testing.assert_close(pooled, tower.pool(x[:, : tower.queries]))
         if tower.queries is not None:
             assert maps is None
         else:

@@ -1,0 +1,82 @@
+"""What both encoders have in common: blocks, and the way through them with a method's hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from peclip_fast.models.hooks import Hooks
+from peclip_fast.models.towers.blocks import FrozenBlock
+
+
+class Tower:
+    """An encoder as its blocks, with ``embed`` before them and ``project`` after them.
+
+    Attributes:
+        blocks: of the backbone.
+        causal: whether a token sees only itself and those before it.
+    """
+
+    blocks: list[FrozenBlock]
+    causal: bool = False
+
+    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
+        """Tokens (N, L, D) with ``learned`` (N, P, D) in the place of the P prompts."""
+        raise NotImplementedError
+
+    def walk(
+        self,
+        x: Tensor,
+        hooks: Hooks,
+        context: Sequence[Tensor] = (),
+        *,
+        backend: str = "auto",
+        queries: int | None = None,
+        recomputed: int = 0,
+    ) -> Tensor:
+        """From the first block's input to the last block's output, (N, L, D).
+
+        Args:
+            x: what embed() gives, with the first layer's context in it.
+            hooks: of the method.
+            context: each layer's prompts (P, D) or (N, P, D); the layers after them keep theirs.
+            backend: of the operators.
+            queries: how many leading tokens of the output are wanted; all unless given.
+            recomputed: how many blocks keep no activations and run again in the backward pass.
+        """
+        last = len(self.blocks) - 1
+        for i in range(len(self.blocks)):
+            learned = context[i] if 0 < i < len(context) else None
+            given = (i, x, learned, hooks, backend, queries if i == last else None)
+            if i < recomputed and torch.is_grad_enabled():
+                x = checkpoint(
+                    self._block, *given, use_reentrant=False, preserve_rng_state=hooks.random
+                )
+            else:
+                x = self._block(*given)
+        return x
+
+    def _block(
+        self,
+        i: int,
+        x: Tensor,
+        learned: Tensor | None,
+        hooks: Hooks,
+        backend: str,
+        queries: int | None,
+    ) -> Tensor:
+        block = self.blocks[i]
+        if learned is not None:
+            x = self.renew(x, learned.to(x.dtype).expand(len(x), -1, -1))
+        if hooks.enter is not None:
+            x = hooks.enter(i, x)
+        qkv = None if hooks.qkv is None else partial(hooks.qkv, i)
+        y = block.attend(x, causal=self.causal, queries=queries, qkv=qkv, backend=backend)
+        x = x[:, :queries]
+        x = x + y if hooks.attention is None else hooks.attention(i, y, x)
+        y = block.feed_forward(x, backend)
+        return x + y if hooks.feed_forward is None else hooks.feed_forward(i, y, x)

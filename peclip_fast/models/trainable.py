@@ -1,0 +1,167 @@
+"""A CLIP with trained parts: which they are, how fast they learn, and how they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from peclip_fast.config.model import ModelConfig
+from peclip_fast.files import write_text
+from peclip_fast.models.backbone import fingerprint, save_backbone
+from peclip_fast.models.encoders import CLIPEncoders
+from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
+from peclip_fast.models.tokenizer import TextTokenizer
+from peclip_fast.models.trained_backbone import tensors_named, with_values
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+BACKBONE = "backbone"  # the part and the group of the backbone's own trained tensors
+
+
+class TrainableCLIP(CLIPEncoders):
+    """An open_clip model, frozen but for the tensors that trained_backbone names, and its parts.
+
+    Args as AdaptedCLIP.
+
+    Attributes:
+        class_tokens: of the class texts.
+        backbone_fingerprint: of the backbone as it was before training.
+    """
+
+    class_tokens: Tensor
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        classes: Sequence[str],
+        backbone: nn.Module,
+        unnamed_backbone: dict[str, object] | None = None,
+        tokenizer: TextTokenizer | None = None,
+    ) -> None:
+        super().__init__(config, backbone, tokenizer)
+        self.classes = tuple(classes)
+        self.unnamed_backbone = unnamed_backbone
+        self._trained_names = tensors_named(backbone, self.trained_backbone, config.backbone)
+        for parameter in self._trained_of_backbone().values():
+            parameter.requires_grad_()
+        self.remember_backbone()
+
+    @property
+    def trained_backbone(self) -> tuple[str, ...]:
+        """Patterns (fnmatch) of the backbone's tensors that are trained, as ``visual.*``.
+
+        ``*`` is the whole backbone. They have the learning rate ``backbone``.
+        """
+        return ()
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The trained modules by name: those that make_parts() assigned."""
+        return {name: module for name, module in self.named_children() if name != BACKBONE}
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Every trained parameter under its name in the model and in saved files."""
+        own = {
+            f"{part}.{name}": parameter
+            for part, module in self.parts().items()
+            for name, parameter in module.named_parameters()
+        }
+        trained = self._trained_of_backbone().items()
+        return own | {f"{BACKBONE}.{name}": parameter for name, parameter in trained}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters by group; the groups are those of config.learning_rates.
+
+        A part belongs to the group of its name, or to the first group if none has its name.
+        """
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in self.config.learning_rates}
+        first = next(iter(groups))
+        for part, module in self.parts().items():
+            groups[part if part in groups else first].extend(module.parameters())
+        if trained := self._trained_of_backbone():
+            groups[BACKBONE].extend(trained.values())
+        return groups
+
+    def trained_counts(self) -> dict[str, int]:
+        """The numbers of trained parameters by part, those of the backbone last."""
+        counts = {n: sum(p.numel() for p in part.parameters()) for n, part in self.parts().items()}
+        if trained := self._trained_of_backbone():
+            counts[BACKBONE] = sum(p.numel() for p in trained.values())
+        return counts
+
+    def frozen_count(self) -> int:
+        """The number of the backbone's parameters that aren't trained."""
+        trained = self._trained_of_backbone()
+        return sum(p.numel() for n, p in self.backbone.named_parameters() if n not in trained)
+
+    def train(self, mode: bool = True) -> TrainableCLIP:
+        """Train or evaluate the parts; the backbone computes as in eval mode even if trained."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def _trained_of_backbone(self) -> dict[str, nn.Parameter]:
+        if not self._trained_names:
+            return {}
+        tensors = dict(self.backbone.named_parameters())
+        return {name: tensors[name] for name in self._trained_names}
+
+    def check_parts(self) -> None:
+        """Raise ValueError for trained tensors outside the parts, which no group or file has."""
+        known = {id(p) for p in self.trained_parameters().values()}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and id(parameter) not in known:
+                raise ValueError(f"{type(self).__name__}: {name} is in none of its parts()")
+        if self._trained_names and BACKBONE not in self.config.learning_rates:
+            raise ValueError(f"{type(self).__name__}: learning_rates has no {BACKBONE!r}")
+
+    # The backbone before training --------------------------------------------------------------
+
+    def remember_backbone(self) -> None:
+        """Take the backbone as it is now for the original: call it after loading other weights.
+
+        The values of the tensors that are trained are copied.
+        """
+        self.backbone_fingerprint = fingerprint(self.backbone)
+        trained = self._trained_of_backbone().items()
+        self._original = {name: parameter.detach().clone() for name, parameter in trained}
+
+    def original_backbone(self) -> nn.Module:
+        """The backbone as it was before training; the model's own where none of it is trained."""
+        return with_values(self.backbone, self._original) if self._original else self.backbone
+
+    # Files -------------------------------------------------------------------------------------
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The trained tensors, by name, detached and not copied."""
+        return {name: p.detach() for name, p in self.trained_parameters().items()}
+
+    def load_trained_state(self, state: Mapping[str, Tensor], source: str = "state") -> None:
+        """Copy trained tensors in; InputError with the names of those that don't fit."""
+        mine = self.trained_state()
+        refuse_other_tensors(source, state, mine)
+        for name, tensor in mine.items():
+            tensor.copy_(state[name])
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors, the trained tensors, and config.json.
+
+        The config names the backbone. One that has no name, from a published checkpoint, is
+        written next to it in ``backbone/``, as it was before training.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = asdict(self.config)
+        if self.unnamed_backbone is not None:
+            save_backbone(self.original_backbone(), self.unnamed_backbone, folder / "backbone")
+            config["backbone"] = "./backbone"
+        write_safetensors(folder / WEIGHTS_FILE, self.trained_state())
+        description = {
+            "classes": list(self.classes),
+            "config": config,
+            "class_tokens": self.class_tokens.tolist(),
+            "backbone_fingerprint": self.backbone_fingerprint,
+        }
+        write_text(folder / CONFIG_FILE, json.dumps(description, indent=1))
