@@ -35,8 +35,8 @@ from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.engine.graphs import GraphedModel
-from peclip_fast.models.adapters import GRU, TemporalAdapter
 from peclip_fast.models.methods.pe_clip import PECLIP
+from peclip_fast.models.parts.adapters import GRU, TemporalAdapter
 from peclip_fast.models.published.pe_clip import PREFIX, SUFFIX, published_name
 from peclip_fast.models.tokenizer import END, START, tokenizer
 

@@ -10,7 +10,7 @@ import torch
 import peclip_fast
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.tokenizer import ClipTokenizer
+from peclip_fast.models.tokenizer import CLIPTokenizer
 from peclip_fast.ops.backends import describe
 from peclip_fast.registry import METHODS
 
@@ -23,20 +23,21 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
     with torch.device("meta"):
         backbone = load_backbone(config.backbone)
         model = METHODS[config.method](
-            config.for_any_classes(), ["any"], backbone, tokenizer=ClipTokenizer()
+            config.for_any_classes(), ["any"], backbone, tokenizer=CLIPTokenizer()
         )
     logging.disable(logging.NOTSET)
-    parts = {
-        name: sum(p.numel() for p in part.parameters()) for name, part in model.parts().items()
-    }
+    counts = model.trained_counts()
+    sizes = {"width": model.vision_width}
+    if model.adapter_width is not None:
+        sizes["hidden"] = model.adapter_width
     return {
         "method": config.method,
         "title": model.title,
         "backbone": config.backbone,
-        "trained": {**parts, "total": sum(parts.values())},
-        "frozen": sum(p.numel() for p in model.backbone.parameters()),
+        "trained": {**counts, "total": sum(counts.values())},
+        "frozen": model.frozen_count(),
         "backend": config.backend,
-        "backends": describe(width=model.vision_width, hidden=model.vision_hidden),
+        "backends": describe(**sizes),
         "versions": {"peclip_fast": peclip_fast.__version__, "torch": torch.__version__},
     }
 

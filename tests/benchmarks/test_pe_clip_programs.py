@@ -14,7 +14,7 @@ from helpers.small_backbone import save_small_backbone
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import pe_clip
-from peclip_fast.models.adapters import GRU
+from peclip_fast.models.parts.adapters import GRU
 
 
 @pytest.fixture(scope="module")

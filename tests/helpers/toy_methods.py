@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast import AdaptedCLIP, Hooks, ModelConfig, register_method
-from peclip_fast.models.adapters import BottleneckAdapter
 from peclip_fast.models.hooks import adapt
-from peclip_fast.models.prompts import Prompts
+from peclip_fast.models.parts.adapters import BottleneckAdapter
+from peclip_fast.models.parts.prompts import Prompts
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from peclip_fast import Hooks, create_model
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.encoders import CLIPEncoders
-from peclip_fast.models.prompts import Prompts
+from peclip_fast.models.parts.prompts import Prompts
 from peclip_fast.models.towers import TextTower, vision_tower
 
 CLASSES = ("happiness", "sadness", "anger")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from peclip_fast.config.methods.finecliper import FineCLIPERConfig
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP, mean_over_time
-from peclip_fast.models.adapters import BottleneckAdapter
 from peclip_fast.models.hooks import Hooks, adapt
-from peclip_fast.models.temporal_transformer import TemporalTransformer
+from peclip_fast.models.parts.adapters import BottleneckAdapter
+from peclip_fast.models.parts.temporal_transformer import TemporalTransformer
 from peclip_fast.registry import register_method
 
 IMAGES = ("frames", "parsing", "landmarks")

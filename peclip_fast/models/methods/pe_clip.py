@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP, Stage
-from peclip_fast.models.adapters import BottleneckAdapter, TemporalAdapter, bottleneck_width
 from peclip_fast.models.hooks import Hooks, adapt
-from peclip_fast.models.prompts import Prompts
+from peclip_fast.models.parts.adapters import BottleneckAdapter, TemporalAdapter, bottleneck_width
+from peclip_fast.models.parts.prompts import Prompts
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.pe_clip import load_pe_clip
 from peclip_fast.registry import register_method

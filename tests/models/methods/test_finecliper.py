@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from peclip_fast import FineCLIPER, InputError, create_model, from_pretrained
 from peclip_fast.config.methods.finecliper import FineCLIPERConfig
-from peclip_fast.models.adapters import BottleneckAdapter
+from peclip_fast.models.parts.adapters import BottleneckAdapter
 
 CLASSES = ("happiness", "sadness", "anger")
 ALL = {"parsing": True, "landmarks": True, "descriptions": True}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from peclip_fast.models.adapters import BottleneckAdapter, TemporalAdapter
+from peclip_fast.models.parts.adapters import BottleneckAdapter, TemporalAdapter
 from peclip_fast.ops import gru_with
 
 

@@ -1,0 +1,1 @@
+"""Trained modules that methods are made of."""
