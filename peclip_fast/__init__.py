@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peclip_fast.models.methods.finecliper import FineCLIPER
     from peclip_fast.models.methods.pe_clip import PECLIP
     from peclip_fast.models.pretrained import create_model, from_pretrained
-    from peclip_fast.models.published import load_published
+    from peclip_fast.models.published.load import load_published
     from peclip_fast.registry import register_dataset, register_method
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ _WHERE = {
     "PECLIP": "models.methods.pe_clip",
     "create_model": "models.pretrained",
     "from_pretrained": "models.pretrained",
-    "load_published": "models.published",
+    "load_published": "models.published.load",
     "register_dataset": "registry",
     "register_method": "registry",
 }

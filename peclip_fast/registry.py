@@ -12,22 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from peclip_fast.errors import InputError, hint, one_line
-
-if TYPE_CHECKING:
-    from peclip_fast.config.data import DataConfig
-    from peclip_fast.config.model import ModelConfig
-    from peclip_fast.data.records import DatasetSplits
-    from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 GROUP = "peclip_fast.plugins"
 
 Thing = TypeVar("Thing")
-Model = TypeVar("Model", bound="type[AdaptedCLIP]")
-Config = TypeVar("Config", bound="type[ModelConfig]")
-Read = TypeVar("Read", bound="Callable[..., DatasetSplits]")
+# Nothing that registers is imported here, not even for its type: methods are subclasses of
+# AdaptedCLIP, configurations of ModelConfig, and datasets functions from DataConfig to
+# DatasetSplits.
+Method = TypeVar("Method", bound=type[Any])
+Config = TypeVar("Config", bound=type[Any])
+Read = TypeVar("Read", bound=Callable[..., Any])
 
 
 class Registry(Generic[Thing]):
@@ -105,11 +102,11 @@ class Dataset:
     """
 
     name: str
-    read: Callable[[DataConfig], DatasetSplits]
+    read: Callable[[Any], Any]
     classes: tuple[str, ...] | None = None
     title: str = ""
     own_lists: bool = False
-    complete: Callable[[DataConfig], DataConfig] | None = None
+    complete: Callable[[Any], Any] | None = None
     brings: frozenset[str] = frozenset()
 
     @property
@@ -119,10 +116,10 @@ class Dataset:
 
 
 _METHODS = ("pe_clip", "finecliper")
-CONFIGS: Registry[type[ModelConfig]] = Registry(
+CONFIGS: Registry[type[Any]] = Registry(
     "model.method", {name: f"peclip_fast.config.methods.{name}" for name in _METHODS}
 )
-METHODS: Registry[type[AdaptedCLIP]] = Registry(
+METHODS: Registry[type[Any]] = Registry(
     "model.method", {name: f"peclip_fast.models.methods.{name}" for name in _METHODS}
 )
 _OF_DATASETS = "peclip_fast.data.datasets"
@@ -159,7 +156,7 @@ def register_config(name: str) -> Callable[[Config], Config]:
     return add
 
 
-def register_method(name: str) -> Callable[[Model], Model]:
+def register_method(name: str) -> Callable[[Method], Method]:
     """Class decorator: a method by name, for ``--model.method`` and ``create_model(method=...)``.
 
     The class is an AdaptedCLIP whose ``config_class`` is a ModelConfig with the method's options.
@@ -169,7 +166,7 @@ def register_method(name: str) -> Callable[[Model], Model]:
         ValueError: another method has the name.
     """
 
-    def add(method: Model) -> Model:
+    def add(method: Method) -> Method:
         METHODS.add(name, method, method.__module__)
         CONFIGS.add(name, method.config_class, method.config_class.__module__)
         return method
@@ -183,7 +180,7 @@ def register_dataset(
     classes: tuple[str, ...] | None = None,
     title: str = "",
     own_lists: bool = False,
-    complete: Callable[[DataConfig], DataConfig] | None = None,
+    complete: Callable[[Any], Any] | None = None,
     brings: tuple[str, ...] = (),
 ) -> Callable[[Read], Read]:
     """Decorator of a function ``read(config: DataConfig) -> DatasetSplits``, for ``data.dataset``.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from peclip_fast.config.data import DataConfig
 from peclip_fast.config.texts import class_texts
+from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
-
-if TYPE_CHECKING:
-    from peclip_fast.config.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class ModelConfig:
         """The same model with texts that any classes have, as for counting parameters."""
         return self
 
-    def check_run(self, run: RunConfig) -> None:
+    def check_run(self, data: DataConfig, train: TrainConfig) -> None:
         """Raise InputError for options of data or training that don't go with this model."""
 
     def check_at_least(self, least: int, *names: str) -> None:

@@ -59,7 +59,7 @@ class RunConfig:
         if train.cuda_graphs and not model.cuda_graphs:
             raise InputError(f"train.cuda_graphs: expected false, as {model.method} can't use them")
         self._check_files()
-        model.check_run(self)
+        model.check_run(self.data, train)
 
     def _check_files(self) -> None:
         brings = self.dataset.brings

@@ -6,20 +6,16 @@ import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.folder import read_folders
 from peclip_fast.data.datasets.layout import natural_key, require_fold
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.data.records import DatasetSplits
+from peclip_fast.demo.files import CUES, DESCRIPTIONS, Variant
 from peclip_fast.files import cache_folder
 from peclip_fast.registry import register_dataset
 
-if TYPE_CHECKING:
-    from peclip_fast.demo.render import Variant
-
-CUES, DESCRIPTIONS = "cues", "descriptions.jsonl"  # beside the clips
 NOTE = "(built-in demo: rendered faces, not real data)"
 
 

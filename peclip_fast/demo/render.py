@@ -13,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -30,12 +29,10 @@ from peclip_fast.demo.animate import (
     true_cues,
     two_expressions,
 )
-from peclip_fast.demo.dataset import CUES, DESCRIPTIONS
+from peclip_fast.demo.files import CUES, DESCRIPTIONS, Variant
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
-
-Variant = Literal["expressions", "order"]
 
 VERSION = 3  # raise it when the clips change: a folder of another version is drawn anew
 MARKER = "demo.json"

@@ -121,7 +121,10 @@ class Report:
         """Write predictions.csv, confusion.png and report.json, that one last."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "predictions.csv", self.as_csv())
-        write_bytes(folder / "confusion.png", confusion_png(self.scores, self.config.title))
+        scores = self.scores
+        title = f"{self.config.title}\nUAR {scores.uar:.2%}, WAR {scores.war:.2%}"
+        png = confusion_png(scores.confusion, scores.classes, title)
+        write_bytes(folder / "confusion.png", png)
         write_text(folder / "report.json", json.dumps(self.as_json(), indent=1) + "\n")
 
 

@@ -27,9 +27,7 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
         )
     logging.disable(logging.NOTSET)
     counts = model.trained_counts()
-    sizes = {"width": model.vision_width}
-    if model.adapter_width is not None:
-        sizes["hidden"] = model.adapter_width
+    adapters = {} if model.adapter_width is None else {"hidden": model.adapter_width}
     return {
         "method": config.method,
         "title": model.title,
@@ -37,7 +35,7 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
         "trained": {**counts, "total": sum(counts.values())},
         "frozen": model.frozen_count(),
         "backend": config.backend,
-        "backends": describe(**sizes),
+        "backends": describe(width=model.vision_width, **adapters),
         "versions": {"peclip_fast": peclip_fast.__version__, "torch": torch.__version__},
     }
 

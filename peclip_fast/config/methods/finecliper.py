@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from peclip_fast.config.data import DataConfig
 from peclip_fast.config.model import ModelConfig
+from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_config
-
-if TYPE_CHECKING:
-    from peclip_fast.config.run import RunConfig
 
 BRANCHES = ("frames", "parsing", "landmarks", "descriptions")
 
@@ -83,9 +82,9 @@ class FineCLIPERConfig(ModelConfig):
         text = self.negative_text
         return () if text is None else tuple(text.format(label=label) for label in classes)
 
-    def check_run(self, run: RunConfig) -> None:
+    def check_run(self, data: DataConfig, train: TrainConfig) -> None:
         """See ModelConfig."""
-        if run.train.target == "classes":
+        if train.target == "classes":
             return
         part, why = "negative_adapter", "nothing would train it"
         if self.descriptions:

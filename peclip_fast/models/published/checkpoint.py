@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.registry import METHODS
-
-if TYPE_CHECKING:
-    from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 @dataclass(frozen=True)
@@ -36,42 +31,6 @@ class PublishedCheckpoint:
     temporal_heads: int | None = None
 
 
-def load_published(
-    path: str | Path,
-    method: str = "pe_clip",
-    class_texts: Sequence[str] | None = None,
-    vision_heads: int | None = None,
-    text_heads: int | None = None,
-    temporal_heads: int | None = None,
-) -> AdaptedCLIP:
-    """The model equal to a ``.pth`` of a method's published program, in eval mode.
-
-    All sizes are read off the tensors, except for the numbers of attention heads, which leave no
-    trace in them. The file is loaded with ``weights_only=True``; objects in it that are no tensors
-    are not built.
-
-    Args:
-        path: ``{"state_dict": ...}`` or a bare state dict; keys with or without ``module.``.
-        method: whose program wrote it.
-        class_texts: what the text encoder read for each class. Without them they are recovered
-            from the checkpoint, or are those of the method's paper.
-        vision_heads: of each vision block; a head for each 64 channels unless given.
-        text_heads: of each text block; the same.
-        temporal_heads: of each layer of attention over the frames, for methods that have some.
-
-    Raises:
-        InputError: not such a checkpoint, or one for other classes or sizes, with the names of
-            the tensors; or the method's checkpoints can't be read.
-    """
-    model = METHODS[method]
-    texts = None if class_texts is None else tuple(class_texts)
-    return model.from_published(
-        PublishedCheckpoint(
-            method, str(path), _read(Path(path)), texts, vision_heads, text_heads, temporal_heads
-        )
-    )
-
-
 class _Inert:
     """Takes the place of the classes that a checkpoint names next to its tensors."""
 
@@ -82,7 +41,7 @@ class _Inert:
         """Keep nothing."""
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict under the published names."""
     try:
         others = torch.serialization.get_unsafe_globals_in_checkpoint(path)

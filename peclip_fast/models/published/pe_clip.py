@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import open_clip
 import torch
@@ -12,21 +12,20 @@ from torch import Tensor
 from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import NEEDED, model_config
 from peclip_fast.models.storage import refuse_other_tensors
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
-if TYPE_CHECKING:
-    from peclip_fast.models.methods.pe_clip import PECLIP
-
+Model = TypeVar("Model", bound=AdaptedCLIP)
 CLIP, LEARNER = "clip_model.", "prompt_learner."
 TABLE = f"{CLIP}token_embedding.weight"
 PREFIX, SUFFIX = f"{LEARNER}token_prefix", f"{LEARNER}token_suffix"
 BLOCKS = {"text": f"{CLIP}transformer.", "vision": f"{CLIP}visual.transformer."}
 
 
-def load_pe_clip(method: type[PECLIP], checkpoint: PublishedCheckpoint) -> PECLIP:
+def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     """The equal model, in eval mode; load_published() says more."""
     source = checkpoint.source
     if checkpoint.temporal_heads is not None:
