@@ -64,7 +64,6 @@ def run(*argv: str, cwd) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.slow
 def test_a_command_from_outside(tmp_path):
     ended = run("peclip_fast.train", "--data.fol", "3", cwd=tmp_path)
     assert ended.returncode == 2
