@@ -64,6 +64,7 @@ def test_predict(run, tiny_clips, capsys):
     assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_explain(run, tiny_clips, tmp_path, capsys):
     clip = str(tiny_clips / "test" / "anger" / "001")
     assert explain([str(run), clip, "--output", str(tmp_path)]) == 0

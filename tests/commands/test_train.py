@@ -124,6 +124,7 @@ def test_a_checkpoint_holds_what_is_trained_and_no_more(finished):
     assert run.last.stat().st_size < 3 * size + 1000 * len(trained) * 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(config, tmp_path):
     states = []
     for number, seed in enumerate((1, 1, 2)):
@@ -144,6 +145,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(config, tmp_path
     assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_saved_configuration(config, tmp_path):
     first, again = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "again")
     argv = ["--config", config(), "--train.seed", "5", "--output", str(first.path)]

@@ -53,6 +53,7 @@ def test_the_loss_falls_and_the_own_classes_are_tested(run):
     assert all(t.any() for name, t in tensors.items() if ".up." in name and "series.2" not in name)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(run, options, tmp_path, monkeypatch):
     step, steps = Objective.forward, []
 

@@ -156,6 +156,7 @@ def test_a_failure_leaves_nothing(few, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_kill_half_way_leaves_no_folder_and_no_process(few, tmp_path):
     root = tmp_path / "demo"
     process = multiprocessing.get_context("fork").Process(target=prepare_demo, args=(root, "order"))
@@ -188,6 +189,7 @@ def test_a_finished_folder_is_used_again(one, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
+@pytest.mark.slow
 def test_another_version_is_drawn_anew(one, tmp_path):
     root = tmp_path / "demo"
     prepare_demo(root, "order")

@@ -49,6 +49,7 @@ def ends_with_one_line(capfd, argv, *words):
         assert word in line
 
 
+@pytest.mark.slow
 def test_several_tables_and_no_run_twice(options, capfd, monkeypatch):
     monkeypatch.setattr(runner, "command", fake_command)
     assert main(["table6", "table7", *options]) == 0

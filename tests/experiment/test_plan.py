@@ -109,6 +109,7 @@ def test_finecliper_trains_all_rows_that_it_published(name):
         assert (config.data.mix.mixup, config.data.mix.fmix) == (0, 0)
 
 
+@pytest.mark.slow
 def test_finecliper_shares_its_runs():
     plans = [planned(name, *WITH_FILES, folds=(1,)) for name in FINE]
     assert len(names(plans)) == 31
