@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 from peclip_fast.errors import InputError
+from peclip_fast.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from peclip_fast import ops
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from peclip_fast.models.pretrained import create_model, from_pretrained
     from peclip_fast.models.published.load import load_published
     from peclip_fast.registry import register_dataset, register_method
-
-__version__ = "0.1.0"
 
 __all__ = [
     "PECLIP",

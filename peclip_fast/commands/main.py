@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from peclip_fast import __version__
 from peclip_fast.commands.running import run_command
 from peclip_fast.errors import InputError, hint
+from peclip_fast.version import __version__
 
 # What one wants to do, and the commands for it. Each has a module of its name in this folder.
 GROUPS: dict[str, dict[str, str]] = {

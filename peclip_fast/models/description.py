@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-import peclip_fast
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.tokenizer import CLIPTokenizer
 from peclip_fast.ops.backends import describe
 from peclip_fast.registry import METHODS
+from peclip_fast.version import __version__
 
 
 def describe_model(config: ModelConfig) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
         "frozen": model.frozen_count(),
         "backend": config.backend,
         "backends": describe(width=model.vision_width, **adapters),
-        "versions": {"peclip_fast": peclip_fast.__version__, "torch": torch.__version__},
+        "versions": {"peclip_fast": __version__, "torch": torch.__version__},
     }
 
 

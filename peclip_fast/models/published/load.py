@@ -39,14 +39,6 @@ def load_published(
     """
     model: type[AdaptedCLIP] = METHODS[method]
     texts = None if class_texts is None else tuple(class_texts)
-    return model.from_published(
-        PublishedCheckpoint(
-            method,
-            str(path),
-            read_state(Path(path)),
-            texts,
-            vision_heads,
-            text_heads,
-            temporal_heads,
-        )
-    )
+    heads = vision_heads, text_heads, temporal_heads
+    state = read_state(Path(path))
+    return model.from_published(PublishedCheckpoint(method, str(path), state, texts, *heads))
