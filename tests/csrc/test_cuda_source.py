@@ -6,12 +6,12 @@ import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import geometric_mean
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import shim_build
+from helpers.rounding import Results, follow, no_worse_than_rounding
 from helpers.shim_memory import WatchedMemory
 from torch import Tensor
 
@@ -21,7 +21,6 @@ from peclip_fast.ops.temporal_adapter import SCALINGS, TemporalWeights, cuda
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Shape = tuple[int, int, int, int]
 Operands = list[Tensor | None]
-Results = dict[str, Tensor]
 NAMES = (
     "out", "x", "residual", "norm_weight", "norm_bias", "scale_weight", "scale_bias",
     "down_weight", "down_bias", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "up_weight",
@@ -102,40 +101,16 @@ def fused(cuda_on_cpu: Path, monkeypatch: pytest.MonkeyPatch) -> Fused:
     return run
 
 
-def ratios(exact: Results, theirs: Results, ours: Results) -> dict[str, float]:
-    """Our distance from fp64 over that of eager PyTorch in the same dtype."""
-    assert ours.keys() == theirs.keys() == exact.keys()
-    result = {}
-    for name, truth in exact.items():
-        found, other = ours[name], theirs[name]
-        assert found.dtype == other.dtype, name
-        assert found.shape == truth.shape, name
-        # Either can be exact by luck, most of all in a single number; some gradients are zero.
-        ulp = torch.finfo(found.dtype).eps * truth.abs().max().item() + 1e-99
-        error, allowed = (
-            (t.double() - truth).square().mean().sqrt().item() + ulp / 2 for t in (found, other)
-        )
-        assert error < torch.inf, name
-        result[name] = error / allowed
-    return result
-
-
-def refuse(found: dict[str, float]) -> None:
-    assert not {name: ratio for name, ratio in found.items() if ratio > 2}
-
-
 def check(
     fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype, scaling: str = "after_up",
-    residual: bool = True, draws: int = 1,
+    residual: bool = True,
 ) -> None:  # fmt: skip
-    """At most twice eager PyTorch's error: in the mean of some draws, as one row can rule one."""
-    found = []
-    for seed in range(draws):
-        operands, grad = draw(shape, hidden, scaling, residual, seed)
-        theirs = eager(cast(operands, dtype), grad, scaling)
-        ours = fused(cast(operands, dtype), grad.to(dtype), scaling)
-        found.append(ratios(eager(operands, grad, scaling), theirs, ours))
-    refuse({name: geometric_mean(draw[name] for draw in found) for name in found[0]})
+    operands, grad = draw(shape, hidden, scaling, residual)
+    no_worse_than_rounding(
+        fused(cast(operands, dtype), grad.to(dtype), scaling),
+        eager(operands, grad, scaling),
+        follow(lambda given: eager(cast(given[:-1], dtype), given[-1], scaling), [*operands, grad]),
+    )
 
 
 SMALL = [
@@ -155,7 +130,7 @@ LARGE = [
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("shape", "hidden"), SMALL, ids=str)
 def test_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype) -> None:
-    check(fused, shape, hidden, dtype, draws=2)
+    check(fused, shape, hidden, dtype)
 
 
 @pytest.mark.slow
@@ -168,7 +143,7 @@ def test_large_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_scalings(fused: Fused, scaling: str, residual: bool, dtype: torch.dtype) -> None:
-    check(fused, (1, 3, 9, 36), 10, dtype, scaling, residual, draws=3)
+    check(fused, (1, 3, 9, 36), 10, dtype, scaling, residual)
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
@@ -185,22 +160,33 @@ def test_no_rows(fused: Fused, scaling: str) -> None:
 def test_products_in_another_dtype(fused: Fused, products: torch.dtype, scaling: str) -> None:
     """Under autocast: tensors in float32, products in half of that."""
     operands, grad = draw((2, 3, 9, 70), 20, scaling)
-    with torch.autocast("cpu", products):
-        theirs = eager(cast(operands, torch.float32), grad, scaling)
-    ours = fused(cast(operands, torch.float32), grad.float(), scaling, products)
-    found = ratios(eager(operands, grad, scaling), theirs, ours)
-    refuse(found)
+
+    def autocast(given: Operands) -> Results:
+        *tensors, dy = cast(given, torch.float32)
+        with torch.autocast("cpu", products):
+            return eager(tensors, dy, scaling)
+
+    found = fused(cast(operands, torch.float32), grad.float(), scaling, products)
+    no_worse_than_rounding(
+        found, eager(operands, grad, scaling), follow(autocast, [*operands, grad])
+    )
 
 
 @pytest.mark.parametrize("stream", FLOATS, ids=str)
 def test_the_residual_has_a_dtype_of_its_own(fused: Fused, stream: torch.dtype) -> None:
     operands, grad = draw((2, 3, 9, 70), 20)
-    given = cast(operands, torch.bfloat16)
-    given[1] = operands[1].to(stream)
-    theirs = eager(given, grad, "after_up")
-    ours = fused(given, grad.to(theirs["out"].dtype), "after_up")
-    found = ratios(eager(operands, grad, "after_up"), theirs, ours)
-    refuse(found)
+
+    def mixed(operands: Operands) -> Operands:
+        return [
+            t.to(stream if name == "residual" else torch.bfloat16)
+            for name, t in zip(NAMES[1:], operands, strict=True)
+        ]
+
+    program = follow(
+        lambda given: eager(mixed(given[:-1]), given[-1], "after_up"), [*operands, grad]
+    )
+    found = fused(mixed(operands), grad.to(program["out"].dtype), "after_up")
+    no_worse_than_rounding(found, eager(operands, grad, "after_up"), program)
 
 
 def _tokens_first(t: Tensor) -> Tensor:

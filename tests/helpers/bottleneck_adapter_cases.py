@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Callable
 
 import torch
-from helpers.comparison import DRAWS, FLOATS, Results, no_worse_than_eager
+from helpers.comparison import FLOATS
+from helpers.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.ops import bottleneck_adapter
@@ -80,15 +81,12 @@ def check_against_fp64(
     backend: str = "triton",
     **form: object,
 ) -> None:
-    drawn = [inputs(shape, hidden, dtype, residual, number) for number in range(DRAWS)]
-    draws = [
-        (
-            run(operands, "reference", torch.float64, **form),
-            run(operands, "reference", dtype, device, layouts, **form),
-        )
-        for operands in drawn
-    ]
-    no_worse_than_eager(run(drawn[0], backend, dtype, device, layouts, **form), draws)
+    operands = inputs(shape, hidden, dtype, residual)
+    no_worse_than_rounding(
+        run(operands, backend, dtype, device, layouts, **form),
+        run(operands, "reference", torch.float64, **form),
+        follow(lambda given: run(given, "reference", dtype, **form), operands),
+    )
 
 
 def check_autocast(
@@ -108,12 +106,12 @@ def check_autocast(
         grads = torch.autograd.grad(y, list(leaves.values()), operands["dy"].to(device, y.dtype))
         return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
 
-    drawn = [inputs((21, 96), 24, torch.bfloat16, skip, number) for number in range(DRAWS)]
-    draws = [
-        (run(operands, "reference", torch.float64, skip=skip), results(operands, "reference"))
-        for operands in drawn
-    ]
-    no_worse_than_eager(results(drawn[0], backend), draws)
+    operands = inputs((21, 96), 24, torch.bfloat16, skip)
+    no_worse_than_rounding(
+        results(operands, backend),
+        run(operands, "reference", torch.float64, skip=skip),
+        follow(lambda given: results(given, "reference"), operands),
+    )
 
 
 # Mixes of dtypes that autocast can bring about, and forms: every pair of values of the four, and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from helpers.rounding import Results
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter
@@ -59,6 +60,11 @@ def run(
     y = temporal_adapter(*leaves, scaling=scaling, backend=backend)
     grads = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad.to(y.dtype)))
     return [y.detach(), *(None if t is None else next(grads) for t in leaves)]
+
+
+def named(results: list[Tensor | None]) -> Results:
+    """The results of run() that there are, by name."""
+    return {name: t for name, t in zip(NAMES, results, strict=True) if t is not None}
 
 
 def nn_gru(operands: list[Tensor], scaling: str = "after_up") -> Tensor:

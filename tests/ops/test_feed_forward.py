@@ -7,7 +7,8 @@ import zlib
 
 import pytest
 import torch
-from helpers.comparison import DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
+from helpers.comparison import FLOATS, LAYOUTS
+from helpers.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
@@ -53,15 +54,12 @@ def run(operands: list[Tensor], activation: str, backend: str, dtype: torch.dtyp
 def test_against_fp64(
     shape: tuple[int, ...], hidden: int, activation: str, dtype: torch.dtype
 ) -> None:
-    drawn = [draw(shape, hidden, dtype, number) for number in range(DRAWS)]
-    draws = [
-        (
-            run(operands, activation, "reference", torch.float64),
-            run(operands, activation, "reference", dtype),
-        )
-        for operands in drawn
-    ]
-    no_worse_than_eager(run(drawn[0], activation, "cpu", dtype), draws)
+    operands = draw(shape, hidden, dtype)
+    no_worse_than_rounding(
+        run(operands, activation, "cpu", dtype),
+        run(operands, activation, "reference", torch.float64),
+        follow(lambda given: run(given, activation, "reference", dtype), operands),
+    )
 
 
 @pytest.mark.parametrize(("width", "dtype"), [(24, torch.float32), (64, torch.bfloat16)])

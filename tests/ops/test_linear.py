@@ -6,7 +6,8 @@ import zlib
 
 import pytest
 import torch
-from helpers.comparison import DRAWS, LAYOUTS, Results, no_worse_than_eager
+from helpers.comparison import LAYOUTS
+from helpers.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
@@ -53,12 +54,12 @@ def run(operands: list[Tensor], backend: str, dtype: torch.dtype) -> Results:
 
 @pytest.mark.parametrize(("shape", "columns"), SIZES, ids=str)
 def test_against_fp64(shape: tuple[int, ...], columns: int) -> None:
-    drawn = [draw(shape, columns, number) for number in range(DRAWS)]
-    draws = [
-        (run(operands, "reference", torch.float64), run(operands, "reference", BF16))
-        for operands in drawn
-    ]
-    no_worse_than_eager(run(drawn[0], "cpu", BF16), draws)
+    operands = draw(shape, columns)
+    no_worse_than_rounding(
+        run(operands, "cpu", BF16),
+        run(operands, "reference", torch.float64),
+        follow(lambda given: run(given, "reference", BF16), operands),
+    )
 
 
 @pytest.mark.parametrize("by_rows", [False, True])

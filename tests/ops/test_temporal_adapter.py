@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import torch
-from helpers.temporal_adapter_cases import NAMES, inputs, nn_gru, run
+from helpers.rounding import follow, no_worse_than_rounding
+from helpers.temporal_adapter_cases import inputs, named, nn_gru, run
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
@@ -89,29 +90,15 @@ SIZES = [
 def test_cpu_against_fp64(
     shape: tuple[int, int, int, int], hidden: int, scaling: str, dtype: torch.dtype
 ) -> None:
-    """Each result at most twice as far from fp64 as eager PyTorch's in the same dtype.
-
-    Over three draws together: in one draw a sum of few numbers is exact or not by luck.
-    """
-    errors = {name: [0.0, 0.0, 0.0] for name in NAMES}
-    for seed in range(3):
-        operands, grad = inputs(shape, hidden, dtype, scaling, seed)
-        exact = run(operands, grad, "reference", torch.float64, scaling)
-        eager = run(operands, grad, "reference", dtype, scaling)
-        fused = run(operands, grad, "cpu", dtype, scaling)
-        for name, truth, theirs, ours in zip(NAMES, exact, eager, fused, strict=True):
-            if truth is None or theirs is None or ours is None:
-                assert ours is None
-                continue
-            assert ours.dtype == dtype
-            assert ours.shape == truth.shape
-            ulp = torch.finfo(dtype).eps * truth.abs().max().item()
-            for i, found in enumerate((theirs, ours)):
-                errors[name][i] += (found.double() - truth).square().mean().item()
-            errors[name][2] += ulp**2
-    for name, (theirs_sq, ours_sq, ulp_sq) in errors.items():
-        factor = 4 if name == "scale_bias" else 2  # one number: more luck
-        assert ours_sq**0.5 <= factor * theirs_sq**0.5 + ulp_sq**0.5, name
+    operands, grad = inputs(shape, hidden, dtype, scaling)
+    no_worse_than_rounding(
+        named(run(operands, grad, "cpu", dtype, scaling)),
+        named(run(operands, grad, "reference", torch.float64, scaling)),
+        follow(
+            lambda given: named(run(given[:-1], given[-1], "reference", dtype, scaling)),
+            [*operands, grad],
+        ),
+    )
 
 
 @needs_extension

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.comparison import ALONE, DRAWS, FLOATS, LAYOUTS, Results, no_worse_than_eager
+from helpers.comparison import ALONE, FLOATS, LAYOUTS
+from helpers.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter
@@ -93,17 +94,12 @@ def check_against_fp64(
     layouts: dict[str, Layout] | None = None,
     x_mean: float = 0.0,
 ) -> None:
-    drawn = [
-        inputs(shape, hidden, dtype, scaling, residual, number, x_mean) for number in range(DRAWS)
-    ]
-    draws = [
-        (
-            run(operands, "reference", torch.float64, scaling=scaling),
-            run(operands, "reference", dtype, device, scaling, layouts),
-        )
-        for operands in drawn
-    ]
-    no_worse_than_eager(run(drawn[0], "triton", dtype, device, scaling, layouts), draws)
+    operands = inputs(shape, hidden, dtype, scaling, residual, x_mean=x_mean)
+    no_worse_than_rounding(
+        run(operands, "triton", dtype, device, scaling, layouts),
+        run(operands, "reference", torch.float64, scaling=scaling),
+        follow(lambda given: run(given, "reference", dtype, scaling=scaling), operands),
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -262,12 +258,12 @@ def test_autocast(
         grads = torch.autograd.grad(y, list(leaves.values()), dy)
         return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
 
-    drawn = [inputs(shape, 16, torch.bfloat16, draw_number=number) for number in range(DRAWS)]
-    draws = [
-        (run(operands, "reference", torch.float64), results(operands, "reference"))
-        for operands in drawn
-    ]
-    no_worse_than_eager(results(drawn[0], "triton"), draws)
+    operands = inputs(shape, 16, torch.bfloat16)
+    no_worse_than_rounding(
+        results(operands, "triton"),
+        run(operands, "reference", torch.float64),
+        follow(lambda given: results(given, "reference"), operands),
+    )
 
 
 @pytest.mark.parametrize(
