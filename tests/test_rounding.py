@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from peclip_fast.ops.bottleneck_adapter import bottleneck_adapter_reference
-from peclip_fast.ops.temporal_adapter import temporal_adapter_reference
+from peclip_fast.ops.temporal_adapter import TemporalWeights, temporal_adapter_reference
 
 aten = torch.ops.aten
 HALVES = (torch.bfloat16, torch.float16)
@@ -60,7 +60,10 @@ def run(operands: list[Tensor], dtype: torch.dtype, temporal: bool) -> Results:
     *leaves, dy = (t.detach().to(dtype) for t in operands)
     for leaf in leaves:
         leaf.requires_grad_()
-    y = (temporal_adapter_reference if temporal else bottleneck_adapter_reference)(*leaves)
+    if temporal:
+        y = temporal_adapter_reference(*leaves[:2], TemporalWeights(*leaves[2:]))
+    else:
+        y = bottleneck_adapter_reference(*leaves)
     gradients = torch.autograd.grad(y, leaves, dy)
     return {"y": y.detach(), **{str(i): t for i, t in enumerate(gradients)}}
 

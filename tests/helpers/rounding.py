@@ -1,4 +1,4 @@
-"""Whether a result is as close to fp64 as rounding lets it be; rounded.py says how that is found."""
+"""Whether a result is as close to fp64 as rounding lets it be, which rounded.py works out."""
 
 from __future__ import annotations
 
