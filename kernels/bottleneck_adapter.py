@@ -354,7 +354,7 @@ def backward(
     if rows == 0:
         return dx, torch.zeros(count, dtype=dtype, device=x.device)
     _, row_blocks, weight_blocks = config(hidden, dtype)
-    # The groups depend on the sizes alone, so every machine adds in the same order.
+    # The groups depend only on the sizes, so every machine adds in the same order.
     groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
     rows_per_group = triton.cdiv(triton.cdiv(rows, groups), weight_blocks.m) * weight_blocks.m
     groups = triton.cdiv(rows, rows_per_group)

@@ -281,7 +281,7 @@ def products(
         return torch.zeros(count, dtype=torch.float32, device=wide.device)
     padded = max(16, triton.next_power_of_2(hidden))
     blocks = config(padded, thin.dtype).products
-    # The groups depend on the sizes alone, so every machine adds in the same order.
+    # The groups depend only on the sizes, so every machine adds in the same order.
     groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
     rows_per_group = triton.cdiv(triton.cdiv(rows, groups), blocks.rows) * blocks.rows
     groups = triton.cdiv(rows, rows_per_group)

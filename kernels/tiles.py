@@ -104,7 +104,7 @@ def reduce_kernel(
 
 
 def reduce_groups(partial: Tensor, dtype: torch.dtype) -> Tensor:
-    """(groups, N) fp32 -> their sum (N,) in `dtype`, added in an order fixed by the sizes alone."""
+    """(groups, N) fp32 -> their sum (N,) in `dtype`, added in an order that only the sizes fix."""
     groups, count = partial.shape
     out = torch.empty(count, dtype=dtype, device=partial.device)
     reduce_kernel[(triton.cdiv(count, 128),)](

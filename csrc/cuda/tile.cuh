@@ -151,7 +151,7 @@ __device__ inline void multiply_plainly(float (&sums)[4], const Chunk<T>& top,
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                          \
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
 #elif defined(__CUDA_ARCH__)
-// sm_75 has half the depth, and fp16 alone.
+// sm_75 has half the depth, and only fp16.
 #define PECLIP_MMA_HALF(sums, a0, a1, b0)                                                     \
     asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "                                   \
         "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"                                 \

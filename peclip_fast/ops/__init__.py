@@ -1,4 +1,4 @@
-"""The operators: each with its plain-PyTorch reference beside it."""
+"""The operators, each with a reference in plain PyTorch."""
 
 from peclip_fast.ops.attention import attention
 from peclip_fast.ops.bottleneck_adapter import bottleneck_adapter

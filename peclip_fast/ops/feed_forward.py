@@ -17,10 +17,7 @@ from peclip_fast.ops.products import product, takes, weight_parts
 from peclip_fast.ops.register import refuse_forward_mode, register
 
 OP = "feed_forward"
-ACTIVATIONS = {
-    "quick_gelu": 0,
-    "gelu": 1,
-}  # enum Activation in csrc/
+ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/
 # Numbers of a part of the hidden tensor: it is still in the cache when it is read, and none of its
 # memory has to be asked for anew. Products of fewer rows keep fewer cores busy.
 _PART = 2**23

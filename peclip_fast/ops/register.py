@@ -34,17 +34,20 @@ def register(
     """Make ``peclip_fast::{op}_{backend}`` and, for its gradient, the same with ``_backward``.
 
     Args:
-        forward: of the inputs: the result, or a tuple of it and of what is `saved`.
-        backward: of the result's gradient and, found by their names, of those inputs and saved
-            tensors that it needs: the gradients of the inputs in `gradients`.
-        forward_like, backward_like: the same on tensors that hold nothing: tensors of the right
-            shapes and dtypes.
-        gradients: inputs that `backward` gives gradients of.
-        saved: names of what forward gives beside its result.
-        added: inputs that the result is a sum of, so that their gradient is the result's.
-        unpack: of what `backward` gives and of its arguments but the gradient: the gradients, where
-            the operator must not give them itself, as they are parts of one tensor.
-        schemas: of forward and backward, where they don't follow from the annotations.
+        forward: takes the inputs; gives the result, or a tuple of the result and of the tensors
+            that `saved` names.
+        backward: takes the result's gradient and, matched by the names of its parameters, the
+            inputs and saved tensors that it needs; gives the gradients of the inputs that
+            `gradients` names, in that order.
+        forward_like, backward_like: give tensors of the same shapes and dtypes without computing
+            anything (fake kernels).
+        gradients: the inputs that `backward` gives gradients of.
+        saved: what `forward` gives besides its result, for the backward pass.
+        added: inputs that are added to the result: their gradient is the result's.
+        unpack: takes what `backward` gives and its arguments without the gradient; gives the
+            gradients. For a `backward` that keeps them in one tensor, as an operator must not give
+            several parts of one.
+        schemas: of `forward` and `backward`, where the annotations don't say them.
 
     Returns:
         The first operator, to be called with all inputs by position.

@@ -40,7 +40,7 @@ def register(
     """Make a backend's functions an operator; see ``peclip_fast.ops.register``.
 
     With `weights` a TemporalWeights, `dtype` that of the products, and `kept` of the named tuple
-    `saved`, what the backward pass needs beside the inputs:
+    `saved`, what the backward pass needs besides the inputs:
 
         forward(x, residual, weights, scaling, dtype, save) -> out, kept, or None unless `save`
         backward(grad, x, kept, weights, scaling, dtype) -> gradients of x and of the weights
@@ -78,7 +78,6 @@ def register(
         tensors = (x, *rest[count:-2])
         return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in tensors)
 
-    kept = ", ".join(f"Tensor {name}" for name in saved._fields)
     operators.register(
         OP,
         backend,
@@ -89,10 +88,16 @@ def register(
         gradients=("x", *TemporalWeights._fields),
         saved=saved._fields,
         added=("residual",),
-        schemas=(
-            f"(Tensor x, Tensor? residual, {_ARGUMENTS}, bool save) -> ({_tensors(1 + count)})",
-            f"(Tensor grad, Tensor x, {kept}, {_ARGUMENTS}) -> ({_tensors(1 + _COUNT)})",
-        ),
+        schemas=_schemas(saved._fields),
+    )
+
+
+def _schemas(saved: tuple[str, ...]) -> tuple[str, str]:
+    """Of forward and backward, the weights and what is saved as tensors one by one."""
+    kept = ", ".join(f"Tensor {name}" for name in saved)
+    return (
+        f"(Tensor x, Tensor? residual, {_ARGUMENTS}, bool save) -> ({_tensors(1 + len(saved))})",
+        f"(Tensor grad, Tensor x, {kept}, {_ARGUMENTS}) -> ({_tensors(1 + _COUNT)})",
     )
 
 

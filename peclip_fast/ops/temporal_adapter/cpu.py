@@ -27,9 +27,7 @@ from peclip_fast.ops.temporal_adapter import cpu_kernels as kernels
 from peclip_fast.ops.temporal_adapter.backend import register, unit_stride
 from peclip_fast.ops.temporal_adapter.weights import OP, TemporalWeights
 
-declare(
-    OP, "cpu", Kernel(("cpu",), extension.missing, verified=True, frames=(1, 2**31 - 1))
-)  # fmt: skip
+declare(OP, "cpu", Kernel(("cpu",), extension.missing, verified=True, frames=(1, 2**31 - 1)))
 
 
 class Saved(NamedTuple):
