@@ -15,6 +15,10 @@ from peclip_fast.version import __version__ as __version__
 if TYPE_CHECKING:
     from peclip_fast import ops
     from peclip_fast.config.model import ModelConfig
+    from peclip_fast.config.parser import configure
+    from peclip_fast.data.splits import open_files, open_splits
+    from peclip_fast.engine.run import evaluate_run, predict_clips, train_run
+    from peclip_fast.engine.run_folder import RunFolder
     from peclip_fast.models.adapted_clip import AdaptedCLIP
     from peclip_fast.models.hooks import Hooks
     from peclip_fast.models.methods.finecliper import FineCLIPER
@@ -30,12 +34,19 @@ __all__ = [
     "Hooks",
     "InputError",
     "ModelConfig",
+    "RunFolder",
+    "configure",
     "create_model",
+    "evaluate_run",
     "from_pretrained",
     "load_published",
+    "open_files",
+    "open_splits",
     "ops",
+    "predict_clips",
     "register_dataset",
     "register_method",
+    "train_run",
 ]
 
 
@@ -45,11 +56,18 @@ _WHERE = {
     "Hooks": "models.hooks",
     "ModelConfig": "config.model",
     "PECLIP": "models.methods.pe_clip",
+    "RunFolder": "engine.run_folder",
+    "configure": "config.parser",
     "create_model": "models.pretrained",
+    "evaluate_run": "engine.run",
     "from_pretrained": "models.pretrained",
     "load_published": "models.published.load",
+    "open_files": "data.splits",
+    "open_splits": "data.splits",
+    "predict_clips": "engine.run",
     "register_dataset": "registry",
     "register_method": "registry",
+    "train_run": "engine.run",
 }
 
 

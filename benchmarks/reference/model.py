@@ -1,4 +1,4 @@
-"""PE-CLIP as published, with what makes it slow and what makes it wrong (SPEC, section 2).
+"""PE-CLIP as published, with what makes it slow and what makes it wrong.
 
 - The GRU takes the token positions as its batch and all B*T frames as one sequence: the state of
   one clip leaks into the next.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentError, ArgumentParser
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.config.layers import SECTIONS
+from peclip_fast.config.layers import SECTIONS, config_layers
 from peclip_fast.config.options import flat, nested
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.train import TrainConfig
@@ -85,6 +85,26 @@ def resolve(layers: Sequence[Layer], dotted: Sequence[str] = ()) -> RunConfig:
     return method.build(merged)
 
 
+def configure(*names: str | Mapping[str, Any]) -> RunConfig:
+    """A run's configuration, as `train --config NAME ... --OPTION VALUE ...` makes it.
+
+    Args:
+        names: packaged configurations and files by name, and options by their dotted names
+            (``{"train.epochs": 4}``); the later over the earlier.
+
+    Raises:
+        InputError: a name or an option is unknown, or a value is wrong.
+    """
+    layers: list[Layer] = []
+    for name in names:
+        if isinstance(name, str):
+            before = [source for source, _ in layers]
+            layers.append(config_layers([*before, name])[-1])
+        else:
+            layers.append(("options", nested(dict(flat(name)))))
+    return resolve(layers)
+
+
 def as_one(layers: Sequence[Layer]) -> Layer:
     """Layers as one, which names the method that they choose together."""
     method, merged = _merged(layers)
@@ -122,7 +142,7 @@ class _Method:
         self.known = list(self.parser.get_defaults().keys())
 
     def changed(self, name: Any, merged: dict[str, Any], source: str) -> _Method:
-        """The method in force from here on; takes the former one's options out of ``merged``."""
+        """The method that holds from here on; takes the former's options out of ``merged``."""
         if name is None or name == self.name:
             return self
         with _naming(source):

@@ -16,7 +16,7 @@ PUBLISHED, OURS = ROOM / "published", ROOM / "ours"
 Cell = str | float | bool | None
 
 
-class Scores(NamedTuple):
+class PublishedScores(NamedTuple):
     """Results on a dataset, in percent."""
 
     uar: float
@@ -49,10 +49,10 @@ class Row:
         """Millions of trained parameters, rounded as printed."""
         return self._number("parameters")
 
-    def scores(self, dataset: str) -> Scores | None:
+    def scores(self, dataset: str) -> PublishedScores | None:
         """Results on a dataset (dfew, ferv39k, mafw), where the row has them."""
-        uar, war = (self._number(f"{dataset}.{metric}") for metric in Scores._fields)
-        return None if uar is None or war is None else Scores(uar, war)
+        uar, war = (self._number(f"{dataset}.{metric}") for metric in PublishedScores._fields)
+        return None if uar is None or war is None else PublishedScores(uar, war)
 
     @property
     def recalls(self) -> dict[str, float]:

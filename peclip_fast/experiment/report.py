@@ -34,7 +34,7 @@ _BESIDE_THE_DEMO = (
 )
 
 
-class Report:
+class ExperimentReport:
     """An experiment's results so far.
 
     Args:

@@ -14,7 +14,7 @@ from peclip_fast.data.splits import open_splits
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.cell_folder import CellFolder, Result
 from peclip_fast.experiment.plan import Plan
-from peclip_fast.experiment.report import Report
+from peclip_fast.experiment.report import ExperimentReport
 from peclip_fast.experiment.runner import Event, run_cells
 
 
@@ -131,6 +131,6 @@ class _Teller:
     def write(self, changed: str | None = None) -> None:
         """The reports of the experiments, whole or not; of those with the changed run alone."""
         for one in self.plans:
-            report = Report(one, self.results, self.failures)
+            report = ExperimentReport(one, self.results, self.failures)
             if changed is None or changed in report.names:
                 report.write(self.folder / one.experiment.name)

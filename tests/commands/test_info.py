@@ -1,4 +1,4 @@
-"""``info`` gives the exact counts of SPEC section 2, as JSON and for people."""
+"""``info`` gives the exact counts of trained parameters, as JSON and for people."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from peclip_fast.config.parser import resolve
 from peclip_fast.experiment.cell_folder import Result
 from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
 from peclip_fast.experiment.plan import find, plan
-from peclip_fast.experiment.report import Report
+from peclip_fast.experiment.report import ExperimentReport
 
 WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
 
@@ -36,7 +36,7 @@ def report(one, scores, failures=None):
     for row in one.rows:
         for cell, uar in zip(row.cells, scores.get(row.published.name, []), strict=False):
             results[cell.name] = uar if isinstance(uar, Result) else result(uar)
-    return Report(one, results, failures or {})
+    return ExperimentReport(one, results, failures or {})
 
 
 def table(page, start):

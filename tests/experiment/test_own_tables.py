@@ -8,7 +8,7 @@ import yaml
 from peclip_fast.config.parser import resolve
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.plan import find, plan
-from peclip_fast.experiment.report import Report
+from peclip_fast.experiment.report import ExperimentReport
 
 MINE = {
     "title": "Mine",
@@ -48,7 +48,7 @@ def test_folds(mine):
 
 
 def test_the_report_has_no_published_columns(mine, tmp_path):
-    Report(plan(find(mine()), resolve), {}, {}).write(tmp_path / "out")
+    ExperimentReport(plan(find(mine()), resolve), {}, {}).write(tmp_path / "out")
     told = (tmp_path / "out" / "report.md").read_text()
     assert told.startswith("# mine: Mine")
     assert "| without |" in told

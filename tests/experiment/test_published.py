@@ -8,7 +8,7 @@ import pytest
 
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.errors import InputError
-from peclip_fast.experiment.published import OURS, Scores, read_table, table_names
+from peclip_fast.experiment.published import OURS, PublishedScores, read_table, table_names
 
 ROWS = {
     "pe-clip-table3": 19,
@@ -31,7 +31,7 @@ ROWS = {
     "finecliper-weights": 6,
 }
 DATASETS = ("dfew", "ferv39k", "mafw")
-FULL = Scores(63.02, 75.35)  # PE-CLIP on fold 1 of DFEW
+FULL = PublishedScores(63.02, 75.35)  # PE-CLIP on fold 1 of DFEW
 
 
 def by_name(table):
@@ -112,7 +112,7 @@ def test_differences_that_the_paper_states(table, better, base, uar, war):
 def test_further_differences_that_the_paper_states():
     rows = by_name("pe-clip-table3")
     ours, theirs = (rows[name].scores("ferv39k") for name in ("PE-CLIP", "CLIP-Guided-DFER"))
-    uar, war = (round(getattr(ours, m) - getattr(theirs, m), 2) for m in Scores._fields)
+    uar, war = (round(getattr(ours, m) - getattr(theirs, m), 2) for m in PublishedScores._fields)
     assert (uar, war) == (0.14, -0.57)
     recalls = {name: row.recalls for name, row in by_name("pe-clip-table4").items()}
     assert round(recalls["PE-CLIP"]["fear"] - recalls["IAL"]["fear"], 2) == 8.68

@@ -1,4 +1,4 @@
-"""Splits given as list files (SPEC section 5) or as CSV files ``path,label[,start,end]``."""
+"""Splits given as list files or as CSV files ``path,label[,start,end]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The field's list format, ``<frame directory> <number of frames> <label>`` (SPEC section 5).
+"""The field's list format, ``<frame directory> <number of frames> <label>``.
 
 Such lists are passed around with the paths of somebody else's disk, so the paths are looked up
 again under a root of the reader's own.

@@ -1,4 +1,4 @@
-"""Mixup and FMix of a batch (SPEC section 2), at most one of them per batch."""
+"""Mixup and FMix of a batch, at most one of them per batch."""
 
 from __future__ import annotations
 

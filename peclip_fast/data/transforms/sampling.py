@@ -1,4 +1,4 @@
-"""Which frames of a clip are taken (SPEC section 2, the field's TSN sampling)."""
+"""Which frames of a clip are taken (the TSN sampling of the field)."""
 
 from __future__ import annotations
 

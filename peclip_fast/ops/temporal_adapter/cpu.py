@@ -30,7 +30,7 @@ from peclip_fast.ops.temporal_adapter.weights import OP, TemporalWeights
 declare(OP, "cpu", Kernel(("cpu",), extension.missing, verified=True, frames=(1, 2**31 - 1)))
 
 
-class Saved(NamedTuple):
+class SavedByCPU(NamedTuple):
     """What the forward pass keeps for the backward one."""
 
     mean: Tensor
@@ -43,12 +43,12 @@ class Saved(NamedTuple):
     g: Tensor
 
 
-def saved_like(x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype) -> Saved:
+def saved_like(x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype) -> SavedByCPU:
     """Like what `forward` keeps."""
     rows, hidden = x.shape[:3], weights.down_weight.shape[0]
     mean, rstd = (x.new_empty((*rows, 1), dtype=torch.float32) for _ in range(2))
     s = x.new_empty(0 if weights.scale_weight is None else rows, dtype=torch.float32)
-    return Saved(mean, rstd, s, *(x.new_empty((*rows, hidden), dtype=dtype) for _ in range(2)))
+    return SavedByCPU(mean, rstd, s, *(x.new_empty((*rows, hidden), dtype=dtype) for _ in range(2)))
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def forward(
     x: Tensor, residual: Tensor | None, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype, save: bool,
-) -> tuple[Tensor, Saved | None]:  # fmt: skip
+) -> tuple[Tensor, SavedByCPU | None]:  # fmt: skip
     """Give the output and, if `save`, what the backward pass needs."""
     x, w = unit_stride(x), weights
     z, s, mean, rstd, base = kernels.down(x, residual, weights, scaling == "after_up", dtype)
@@ -72,11 +72,13 @@ def forward(
     product(activated.flatten(0, 2), w.up_weight, added=(flat,), out=flat)
     if not save:
         return base, None
-    return base, Saved(mean, rstd, x.new_empty(0, dtype=torch.float32) if s is None else s, d, g)
+    return base, SavedByCPU(
+        mean, rstd, x.new_empty(0, dtype=torch.float32) if s is None else s, d, g
+    )
 
 
 def backward(
-    grad: Tensor, x: Tensor, kept: Saved, weights: TemporalWeights, scaling: str,
+    grad: Tensor, x: Tensor, kept: SavedByCPU, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, TemporalWeights]:  # fmt: skip
     """Give the gradients of x and of the weights."""
@@ -127,4 +129,4 @@ def backward(
     )  # fmt: skip
 
 
-register("cpu", forward, backward, saved_like, Saved)
+register("cpu", forward, backward, saved_like, SavedByCPU)

@@ -52,7 +52,7 @@ declare(
 )
 
 
-class Saved(NamedTuple):
+class SavedByCUDA(NamedTuple):
     """What the forward pass keeps for the backward one."""
 
     mean: Tensor
@@ -63,18 +63,20 @@ class Saved(NamedTuple):
     """[d | g' | 1], (B, T, L, 2h + 8), with h rounded up."""
 
 
-def saved_like(x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype) -> Saved:
+def saved_like(
+    x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype
+) -> SavedByCUDA:
     """Like what `forward` keeps."""
     rows, hidden = x.shape[:3], round_up(weights.down_weight.shape[0], TILE_COLUMNS)
     mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
     s = x.new_empty(0 if weights.scale_weight is None else rows, dtype=torch.float32)
-    return Saved(mean, rstd, s, x.new_empty((*rows, 2 * hidden + TILE_COLUMNS), dtype=dtype))
+    return SavedByCUDA(mean, rstd, s, x.new_empty((*rows, 2 * hidden + TILE_COLUMNS), dtype=dtype))
 
 
 def forward(
     x: Tensor, residual: Tensor | None, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype, save: bool,
-) -> tuple[Tensor, Saved | None]:  # fmt: skip
+) -> tuple[Tensor, SavedByCUDA | None]:  # fmt: skip
     """Give the output and, if `save`, what the backward pass needs."""
     with torch.cuda.device_of(x):
         x, rows, w = unit_stride(x), x.shape[:3], weights
@@ -111,7 +113,7 @@ def forward(
     if not save:
         return out, None
     s = x.new_empty(0, dtype=torch.float32) if s is None else s
-    return out, Saved(mean, rstd, s, inputs)
+    return out, SavedByCUDA(mean, rstd, s, inputs)
 
 
 class _Results(NamedTuple):
@@ -127,7 +129,7 @@ class _Results(NamedTuple):
 
 
 def backward(
-    grad: Tensor, x: Tensor, kept: Saved, weights: TemporalWeights, scaling: str,
+    grad: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, TemporalWeights]:  # fmt: skip
     """Give the gradients of x and of the weights."""
@@ -138,7 +140,7 @@ def backward(
 
 
 def _run_backward(
-    grad: Tensor, x: Tensor, kept: Saved, weights: TemporalWeights, scaling: str,
+    grad: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
 ) -> _Results:  # fmt: skip
     mean, rstd, s, inputs = kept
@@ -180,7 +182,7 @@ def _run_backward(
 
 
 def _weight_gradients(
-    dy: Tensor, x: Tensor, kept: Saved, weights: TemporalWeights, results: _Results
+    dy: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, results: _Results
 ) -> TemporalWeights:
     """Sums over all rows, in float32; dy is in the products' dtype."""
     mean, rstd, _, inputs = kept
@@ -236,4 +238,4 @@ def _with_normalised(scaled: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> t
     return _product(scaled, (x - mean[..., None]).to(dtype)), totals
 
 
-register("cuda", forward, backward, saved_like, Saved)
+register("cuda", forward, backward, saved_like, SavedByCUDA)

@@ -27,7 +27,7 @@ declare(
 )
 
 
-class Saved(NamedTuple):
+class SavedByTriton(NamedTuple):
     """What the forward pass keeps for the backward one; thin tensors are (T * B * L, .)."""
 
     mean: Tensor
@@ -41,7 +41,9 @@ class Saved(NamedTuple):
     """(T + 1, B * L, h): g[0] is the zero state, g[t + 1] the state after frame t."""
 
 
-def saved_like(x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype) -> Saved:
+def saved_like(
+    x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype
+) -> SavedByTriton:
     """What `forward` fills."""
     clips, frames, tokens, _ = x.shape
     rows, hidden = clips * frames * tokens, weights.down_weight.shape[0]
@@ -49,7 +51,7 @@ def saved_like(x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.d
     def thin(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return x.new_empty(shape, dtype=dtype)
 
-    return Saved(
+    return SavedByTriton(
         mean=thin(rows, dtype=torch.float32),
         rstd=thin(rows, dtype=torch.float32),
         s=thin(rows if scaling != "none" else 0, dtype=torch.float32),
@@ -70,7 +72,7 @@ def _cast(weights: TemporalWeights, dtype: torch.dtype) -> TemporalWeights:
 def forward(
     x: Tensor, residual: Tensor | None, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype, save: bool,
-) -> tuple[Tensor, Saved | None]:  # fmt: skip
+) -> tuple[Tensor, SavedByTriton | None]:  # fmt: skip
     """Give the output and, if `save`, what the backward pass needs."""
     from peclip_fast.kernels import temporal_adapter as kernels
 
@@ -84,7 +86,7 @@ def forward(
 
 
 def backward(
-    grad: Tensor, x: Tensor, kept: Saved, weights: TemporalWeights, scaling: str,
+    grad: Tensor, x: Tensor, kept: SavedByTriton, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, TemporalWeights]:  # fmt: skip
     """Give the gradients of x and of the weights."""
@@ -95,4 +97,4 @@ def backward(
     return dx, TemporalWeights(*kernels.weight_gradients(sums, weights))
 
 
-register("triton", forward, backward, saved_like, Saved)
+register("triton", forward, backward, saved_like, SavedByTriton)

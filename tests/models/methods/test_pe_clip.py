@@ -30,7 +30,7 @@ def make(tiny_backbone):
     return make
 
 
-# SPEC section 2: trained parameters on ViT-B/16, by part, for each reduction.
+# Trained parameters on ViT-B/16, by part, for each reduction.
 PARTS = {
     4: (1_580_544, 1_580_544, 3_550_464, 6_246_156, 3_555_072),
     8: (793_344, 793_344, 1_779_840, 2_477_964, 3_555_072),
