@@ -47,7 +47,7 @@ from peclip_fast.kernels.tiles import (
 )
 
 if TYPE_CHECKING:
-    from peclip_fast.ops.temporal_adapter.triton import Saved
+    from peclip_fast.ops.temporal_adapter.triton import SavedByTriton
     from peclip_fast.ops.temporal_adapter.weights import TemporalWeights
 
 
@@ -276,7 +276,7 @@ def forward(
     scaling: str,
     eps: float,
     y: Tensor,
-    saved: Saved,
+    saved: SavedByTriton,
 ) -> None:
     """x, residual (B, T, L, D) of unit last stride -> y (B, T, L, D), contiguous, and `saved`.
 

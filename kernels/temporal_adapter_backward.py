@@ -32,7 +32,7 @@ from peclip_fast.kernels.tiles import (
 )
 
 if TYPE_CHECKING:
-    from peclip_fast.ops.temporal_adapter.triton import Saved
+    from peclip_fast.ops.temporal_adapter.triton import SavedByTriton
     from peclip_fast.ops.temporal_adapter.weights import TemporalWeights
 
 MAX_GROUPS = 32
@@ -298,7 +298,7 @@ def products(
 
 
 def backward(
-    dy: Tensor, x: Tensor, saved: Saved, weights: TemporalWeights, scaling: str
+    dy: Tensor, x: Tensor, saved: SavedByTriton, weights: TemporalWeights, scaling: str
 ) -> tuple[Tensor, Sums]:
     """dx (B, T, L, D) in x's dtype, and the sums of which `weight_gradients` makes the others.
 
