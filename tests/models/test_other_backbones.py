@@ -110,7 +110,7 @@ def test_without_its_parts_it_is_the_backbone(model, frames):
         images = model.backbone.encode_image(frames.flatten(0, 1))
         expected = F.normalize(images.unflatten(0, frames.shape[:2]).mean(1), dim=-1)
         torch.testing.assert_close(frozen.encode_clips(frames), expected, atol=2e-5, rtol=0)
-        tokens, tower = frozen.class_tokens, frozen._text
+        tokens, tower = frozen.class_tokens, frozen.text
         padded = F.pad(tokens, (0, tower.context_length - tokens.shape[1]))
         expected = model.backbone.encode_text(padded, normalize=True)
         torch.testing.assert_close(frozen.encode_classes(), expected, atol=2e-5, rtol=0)
@@ -181,7 +181,7 @@ def test_learned_context_stands_in_front_where_texts_have_no_start(folders):
     """Of all 64 positions the text has those behind the context; padding stays in."""
     model = make(folders["siglip"], prompt_depth=2, context_tokens=3)
     assert model.class_tokens.shape == (3, 61)
-    tower, context = model._text, model.prompts.for_text()[0]
+    tower, context = model.text, model.prompts.for_text()[0]
     x = tower.embed(model.class_tokens, context)
     position = model.backbone.text.positional_embedding
     torch.testing.assert_close(x[:, :3] - position[:3], context.expand(3, -1, -1))
