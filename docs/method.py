@@ -175,7 +175,7 @@ def tokens(pen: Drawing, x: float, y: float, learned: Sequence[int], count: int)
 def texts(pen: Drawing, stream: float) -> None:
     """The classes as the text encoder reads them."""
     pen.title(12, stream - 45, "class texts")
-    said = "action units of each\nclass, such as “Cheek\nRaiser, Lip Corner\nPuller.”"
+    said = "action units of\neach class, such\nas “Cheek Raiser,\nLip Corner Puller.”"
     pen.words(12, stream + 3, said, SMALL, ha="left")
     tokens(pen, DEEP, stream, (1, 2), 6)
     pen.line([(127, stream), (DEEP - 10, stream)])

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from peclip_fast.config.model import ModelConfig
+from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.tokenizer import CLIPTokenizer
 from peclip_fast.ops.backends import describe
 from peclip_fast.registry import METHODS
 from peclip_fast.version import __version__
+
+CLASSES = tuple(PUBLISHED_ACTION_UNITS)  # contexts per class and linear heads count by their number
 
 
 def describe_model(config: ModelConfig) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
     with torch.device("meta"):
         backbone = load_backbone(config.backbone)
         model = METHODS[config.method](
-            config.for_any_classes(), ["any"], backbone, tokenizer=CLIPTokenizer()
+            config.for_any_classes(), CLASSES, backbone, tokenizer=CLIPTokenizer()
         )
     logging.disable(logging.NOTSET)
     counts = model.trained_counts()
