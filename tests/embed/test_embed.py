@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from peclip_fast import InputError
-from peclip_fast.commands.embed import main, run_titles
+from peclip_fast.commands.embed import main
 from peclip_fast.commands.train import main as train
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.run import RunConfig
+from peclip_fast.embed.runs import run_titles
 from peclip_fast.engine.run_folder import RunFolder
 
 
