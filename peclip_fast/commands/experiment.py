@@ -11,7 +11,7 @@ from peclip_fast.config.layers import config_layers
 from peclip_fast.experiment.plan import EXPERIMENTS, find, plan
 from peclip_fast.files import check_writable
 
-DESCRIPTION = f"""Train every row of published tables and report it beside the published numbers.
+DESCRIPTION = f"""Train every row of published tables and report it next to the published numbers.
 Experiments: {", ".join(EXPERIMENTS)}. The output folder gets runs/, with a run folder for each
 training, and for each experiment a folder with report.md, report.html and report.json, written anew
 whenever a run has ended. A run that has ended is never run again, a run that was stopped goes on.

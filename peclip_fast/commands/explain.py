@@ -15,7 +15,7 @@ from peclip_fast.files import check_writable, write_bytes
 DESCRIPTION = """Draw where a run's model looks in a clip, a video file or a folder of frames:
 attention rollout and gradient rollout of each frame's feature (of its class token, or of what the
 backbone's pooling takes of all tokens), of the frozen backbone, of the backbone with the shared
-adapters (ShA) alone, and of the full model; the temporal adapter's scale in each frame; and the
+adapters (ShA) only, and of the full model; the temporal adapter's scale in each frame; and the
 probabilities of the clip up to each frame. Of FineCLIPER the frames' branch is drawn, without ShA
 and scale, and the shares of the branches are told. The output folder gets NAME.png, and NAME.mp4
 with the rollouts over the frames, NAME the clip's with its ending, as in clip.mp4.png. It computes

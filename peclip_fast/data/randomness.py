@@ -9,7 +9,7 @@ import torch
 def derived_generator(*numbers: int) -> torch.Generator:
     """A CPU generator that depends on all of the numbers, each at least 0, and on nothing else.
 
-    torch's CPU generator looks at the lower 32 bits of its seed alone, so the numbers are mixed
+    torch's CPU generator looks only at the lower 32 bits of its seed, so the numbers are mixed
     into these rather than placed side by side.
     """
     seed = np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0]

@@ -15,7 +15,7 @@ from peclip_fast.data.records import DatasetSplits
 def draw_shots(splits: DatasetSplits, shots: int, seed: int) -> DatasetSplits:
     """At most ``shots`` training clips of each class, in their former order.
 
-    A draw is a function of the seed, the class's number and its number of clips alone, and holds
+    A draw is a function of the seed, the class's number and its number of clips, and holds
     the draws of fewer shots. A class of no more clips keeps all of them. Test clips stay.
     """
     groups: list[list[int]] = [[] for _ in splits.classes]

@@ -34,7 +34,7 @@ class Part:
 
     Its curve is ``points[start:stop]`` of its ``FaceShape``. ``width`` 0 means a filled outline,
     otherwise a stroke of that width in face units, tapered at its ends. ``strength`` fades the
-    colour into the skin. Parts without a ``region``, such as creases, leave the region map alone.
+    colour into the skin. Parts without a ``region``, such as creases, don't change the region map.
     """
 
     name: str

@@ -138,7 +138,8 @@ def prepare_demo(root: Path, variant: Variant) -> None:
 
     Beside them come their true cues and descriptions.
 
-    They are drawn beside and get the name when all are there, so a kill leaves nothing half.
+    They are drawn in another folder, which gets the name when all are there, so a kill leaves
+    nothing half done.
 
     Raises:
         InputError: ``root`` holds something else.

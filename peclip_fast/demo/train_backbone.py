@@ -151,8 +151,8 @@ def train(
     torch.manual_seed(seed)
     pictures, tokens, units = draw_stills(stills)
     held_out = draw_stills(range(10**6, 10**6 + HELD_OUT))
-    # Reads the action units off either kind of feature. It is dropped afterwards; contrast alone
-    # would need far more stills.
+    # Reads the action units off either kind of feature. It is dropped afterwards; the contrastive
+    # loss by itself would need far more stills.
     reader = torch.nn.Linear(CONFIG["embed_dim"], len(ACTION_UNITS))
     parameters = [*model.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.02)

@@ -77,11 +77,11 @@ def check_splits(runs: Sequence[RunFolder], splits: Sequence[DatasetSplits]) -> 
 
 def as_safetensors(found: Mapping[str, Embedding], classes: Sequence[str]) -> bytes:
     """The numbers; where there are several runs, under the title of each."""
-    alone = len(found) == 1
+    single = len(found) == 1
     tensors = {}
     described: dict[str, dict[str, Any]] = {"paths": {}, "silhouette": {}}
     for title, one in found.items():
-        prefix = "" if alone else f"{title}."
+        prefix = "" if single else f"{title}."
         tensors[f"{prefix}labels"] = one.labels
         for name, drawn in one.maps.items():
             tensors[f"{prefix}{name}.features"] = one.features[name]
@@ -89,7 +89,7 @@ def as_safetensors(found: Mapping[str, Embedding], classes: Sequence[str]) -> by
         described["paths"][title] = one.paths
         described["silhouette"][title] = {n: drawn.silhouette for n, drawn in one.maps.items()}
     notes = {
-        key: json.dumps(next(iter(value.values())) if alone else value)
+        key: json.dumps(next(iter(value.values())) if single else value)
         for key, value in described.items()
     }
     return save(tensors, {"classes": json.dumps(classes), **notes})

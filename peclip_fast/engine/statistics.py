@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over runs that differ in seed or fold alone.
+    """A mean over runs that differ only in seed or fold.
 
     Args:
         mean: of the values.
@@ -61,8 +61,8 @@ class Comparison:
 
     Args:
         clips: how many.
-        only_first: clips that the first alone gets right.
-        only_second: clips that the second alone gets right.
+        only_first: clips that only the first gets right.
+        only_second: clips that only the second gets right.
         war: difference of the accuracies.
         p_value: of McNemar's exact test: how likely so uneven a split of the clips on which they
             disagree is, or a more uneven one, if both were as good.

@@ -99,10 +99,10 @@ class CellFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[int | None]:
-        """The descriptor of a file that this process alone holds, or None while another does.
+        """The descriptor of a file that only this process holds, or None while another does.
 
         A child that inherits it holds it too, until it ends, so a run whose starter was killed
-        isn't started a second time beside it.
+        isn't started a second time.
         """
         with open(self.root / f"{self.cell.name}.lock", "w") as file:
             try:

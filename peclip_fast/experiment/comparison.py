@@ -37,11 +37,11 @@ def compare_runs(
     first: dict[str, Prediction], second: dict[str, Prediction], runs: Sequence[Path]
 ) -> Comparison:
     """The comparison, over the same clips; InputError where these or their labels differ."""
-    alone = sorted(first.keys() ^ second.keys())
-    if alone:
+    lone = sorted(first.keys() ^ second.keys())
+    if lone:
         raise InputError(
-            f"{runs[0]} and {runs[1]} have classified different clips: {len(alone)} are in one of "
-            f"them alone, such as {alone[0]}; expected runs with the same test split"
+            f"{runs[0]} and {runs[1]} have classified different clips: {len(lone)} are only in one "
+            f"of them, such as {lone[0]}; expected runs with the same test split"
         )
     for path in first:
         if first[path].label != second[path].label:
@@ -61,8 +61,8 @@ def as_text(found: Comparison, runs: Sequence[Path]) -> str:
     return "\n".join([
         f"{runs[1]} less {runs[0]}, {found.clips} clips",
         f"WAR {100 * found.war:+.2f} points, p = {found.p_value:.3g} (McNemar, exact: "
-        f"{found.only_second} clips right in {runs[1].name} alone, {found.only_first} in "
-        f"{runs[0].name} alone)",
+        f"{found.only_second} clips right only in {runs[1].name}, {found.only_first} only in "
+        f"{runs[0].name})",
         f"UAR {100 * found.uar:+.2f} points, 95 % interval {100 * found.uar_low:+.2f} to "
         f"{100 * found.uar_high:+.2f} (bootstrap over clips)",
     ])  # fmt: skip

@@ -61,7 +61,7 @@ class TableBlock:
         columns: headings; the first column is text, the others are right-aligned if ``numbers``.
         rows: as many cells each as columns.
         ours: numbers of the rows that are set off.
-        words: numbers of the columns, beside the first, that hold text.
+        words: numbers of the columns, besides the first, that hold text.
     """
 
     caption: str
@@ -103,7 +103,7 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, which lies beside the Markdown and inside the HTML.
+    """A PNG, next to the Markdown and inside the HTML.
 
     Args:
         file: its name.

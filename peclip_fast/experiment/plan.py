@@ -21,8 +21,8 @@ BESIDE = {
     "pe-clip-table4": ("finecliper-table2",),
     "finecliper-table1": ("pe-clip-table3",),
 }
-# What makes the demo's recipes short: fewer frames and epochs than when it is run alone, and a core
-# for each cell, since several cells at once end sooner than one on several cores.
+# What makes the demo's recipes short: fewer frames and epochs than when it is run by itself, and
+# a core for each cell, since several cells at once end sooner than one on several cores.
 _QUICK: dict[str, Any] = {
     "data": {"frames": 4, "num_workers": 0},
     "train": {"epochs": 6, "warmup_epochs": 1, "threads": 1, "test_every": 0},
@@ -39,7 +39,7 @@ class Experiment:
         name: of the experiment.
         table: as read_table() takes it.
         recipe: configurations that the table's rows go over, the dataset's first.
-        dataset: whose published scores stand beside ours.
+        dataset: whose published scores stand next to ours.
         folds: test folds; none leaves the configuration's own.
         repeats: seeds, counted from the configuration's own.
         contrast: the kinds of rows that the report compares, where it does.
@@ -163,7 +163,7 @@ class PlannedRow:
 
     @property
     def config(self) -> RunConfig:
-        """Of the first cell; the others differ in fold and seed alone."""
+        """Of the first cell; the others differ only in fold and seed."""
         return self.cells[0].config
 
 

@@ -1,4 +1,4 @@
-"""What an experiment has shown, beside what was published."""
+"""What an experiment has shown, next to what was published."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from peclip_fast.files import write_bytes, write_text
 METRICS = ("UAR", "WAR")
 PICTURE = "intervals.png"
 _DEMO = "These are runs of the built-in demo: rendered faces, not real data."
-_BESIDE_THE_DEMO = (
+_NOT_COMPARED = (
     "The published numbers are of real videos, so no difference to them is taken; what can be "
     "compared is which settings are ahead of which."
 )
@@ -142,8 +142,8 @@ class ExperimentReport:
             blocks.append(Sentences(f"{self.table.source}. Published protocol: {protocol}."))
         blocks.append(Sentences(self.settings()))
         if self.experiment.demo:
-            beside = f" {_BESIDE_THE_DEMO}" if self.table.source else ""
-            blocks.append(Sentences(_DEMO + beside))
+            published = f" {_NOT_COMPARED}" if self.table.source else ""
+            blocks.append(Sentences(_DEMO + published))
         if self.missing:
             blocks.append(Sentences(f"Runs that have not ended: {self.missing}."))
         blocks.append(self._scores())
@@ -155,7 +155,7 @@ class ExperimentReport:
         blocks += [self._recalls(row) for row in self.plan.rows if row.published.recalls]
         blocks += [Sentences(note) for note in self.table.notes]
         if not self.experiment.demo and "venue" in self.table.columns:
-            blocks.append(Heading("Beside other methods"))
+            blocks.append(Heading("Next to other methods"))
             names = (self.table.name, *BESIDE.get(self.table.name, ()))
             blocks += [self._methods(read_table(name)) for name in names]
         blocks += [Heading("Runs"), self._runs()]

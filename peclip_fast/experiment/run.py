@@ -129,7 +129,7 @@ class _Teller:
             print(f"{what}: another command is running it; waiting", flush=True)
 
     def write(self, changed: str | None = None) -> None:
-        """The reports of the experiments, whole or not; of those with the changed run alone."""
+        """The reports of the experiments, whole or not; of all, or of those with a changed run."""
         for one in self.plans:
             report = ExperimentReport(one, self.results, self.failures)
             if changed is None or changed in report.names:

@@ -92,7 +92,7 @@ class BatchTokenizer:
         for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
             if len(row) > room and not cut:
                 raise InputError(
-                    f"class text {text!r}: {len(row)} tokens, expected at most {room} beside "
+                    f"class text {text!r}: {len(row)} tokens, expected at most {room} with "
                     f"{context} context tokens"
                 )
             if len(row) > room:

@@ -1,4 +1,4 @@
-"""Colours that all eyes tell apart (Okabe and Ito), and a marker beside each."""
+"""Colours that all eyes tell apart (Okabe and Ito), and a marker for each."""
 
 from __future__ import annotations
 

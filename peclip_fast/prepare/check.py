@@ -45,7 +45,7 @@ def find(
     Args:
         splits: the clips.
         frames: how many are taken of a clip.
-        quick: look at headers and file names alone, not at every frame.
+        quick: look only at headers and file names, not at every frame.
         processes: that read clips.
         seconds: time for one clip.
     """

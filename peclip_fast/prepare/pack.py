@@ -1,9 +1,9 @@
 """Packing a dataset into the form from which training reads fastest; docs/data.md has the figures.
 
 That is JPEG frames in Matroska, one file a clip. On one core 16 random frames of a clip of 118
-frames of 456x256 come at 780 frames/s, at 350 from H.264 of key frames alone, at 120 from H.264
-with one in 16, which takes a sixth of the bytes. A folder of the same JPEG files gives 900, but
-takes a file for each frame.
+frames of 456x256 come at 780 frames/s, at 350 from H.264 with nothing but key frames, at 120 from
+H.264 with one in 16, which takes a sixth of the bytes. A folder of the same JPEG files gives 900,
+but takes a file for each frame.
 """
 
 from __future__ import annotations

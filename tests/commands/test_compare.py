@@ -28,7 +28,7 @@ def test_what_it_prints(runs: list[str], capsys: pytest.CaptureFixture[str]) -> 
     out = capsys.readouterr().out
     assert f"{runs[1]} less {runs[0]}, 12 clips" in out
     assert "WAR +50.00 points, p = 0.0312" in out
-    assert "6 clips right in other alone, 0 in one alone" in out
+    assert "6 clips right only in other, 0 only in one" in out
     assert main([*runs[::-1], "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["war"] == found["uar"] == -0.5

@@ -58,7 +58,7 @@ def test_texts_fill_the_context_and_longer_ones_are_refused(tmp_path):
     model = create_model(texts=[" ".join(["a"] * 61), "a tear"], **config)
     assert model.class_tokens.shape == (2, 62)
     assert model.class_tokens[1, 2:].tolist() == [1] * 60
-    with pytest.raises(InputError, match="63 tokens, expected at most 62 beside 2 context tokens"):
+    with pytest.raises(InputError, match="63 tokens, expected at most 62 with 2 context tokens"):
         create_model(texts=[" ".join(["a"] * 62), "a tear"], **config)
 
 

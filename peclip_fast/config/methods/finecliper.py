@@ -32,10 +32,10 @@ class FineCLIPERConfig(ModelConfig):
         negative_adapter: adapters that read what a class isn't.
         video_adapter: adapters of the frames' branch.
         positive_text: what a class is, with {label} for its name.
-        negative_text: what a class isn't; null compares clips with what it is alone.
-        parallel_scale: of the adapters beside the MLPs.
-        video_weight: share of the frames' branch beside the others, in [0, 1]; null learns the
-            branches' weights for each clip.
+        negative_text: what a class isn't; null compares clips only with what it is.
+        parallel_scale: of the adapters parallel to the MLPs.
+        video_weight: the share of the frames' branch, in [0, 1]; the others share the rest. Null
+            learns the branches' weights for each clip.
         video_hidden: width of the frames' adapters.
         cue_hidden: width of the parsing's and the landmarks' adapters.
         text_hidden: width of the text adapters.
@@ -113,4 +113,4 @@ class FineCLIPERConfig(ModelConfig):
             if not 0 <= self.video_weight <= 1:
                 raise InputError(f"video_weight={self.video_weight}: expected 0 to 1, or null")
             if not self.frames or len(self.inputs) < 2:
-                raise InputError("video_weight: expected the frames' branch and another beside it")
+                raise InputError("video_weight: expected the frames' branch and another one")

@@ -1,4 +1,4 @@
-"""How files beside a dataset name its clips, and which clip a name means."""
+"""How files that come with a dataset name its clips, and which clip a name means."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def cue_images(
             where there is no face.
         cues: of the frames, in any size of theirs.
         size: height and width of the frames as they were decoded.
-        transform: what was done to them; their colours are theirs alone.
+        transform: what was done to them; their colours stay.
         image_size: side of the images.
 
     Returns:

@@ -21,7 +21,7 @@ from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_2"  # another number where the indices change, so that older rows are left alone
+_TABLE = "clips_2"  # another number where the indices change, so that older rows stay as they are
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -95,7 +95,7 @@ class ClipIndex:
 
 @cache
 def clip_index() -> ClipIndex:
-    """The index that all runs of this user share, beside the other caches."""
+    """The index that all runs of this user share, next to the other caches."""
     return ClipIndex(cache_folder() / "clips.sqlite")
 
 

@@ -65,8 +65,8 @@ def open_clip_source(
 
     Args:
         path: the folder or file.
-        start: first moment in seconds (video files alone).
-        end: end in seconds, exclusive (video files alone).
+        start: first moment in seconds (only of video files).
+        end: end in seconds, exclusive (only of video files).
         threads: decoder threads; loader workers use 1, 0 lets the decoder choose.
 
     Raises:

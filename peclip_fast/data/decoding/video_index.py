@@ -177,8 +177,8 @@ def _check_length(
             f"{path}: cut short: its header promises {promised} frames, the file holds {count}"
         )
     duration, time_base = container.duration, stream.time_base
-    alone = len(container.streams) == 1
-    if promised == 0 and alone and duration is not None and time_base is not None and end_time:
+    single = len(container.streams) == 1
+    if promised == 0 and single and duration is not None and time_base is not None and end_time:
         begin = (container.start_time or 0) / av.time_base
         promised_end = begin + duration / av.time_base
         held_end = float(end_time * time_base)

@@ -78,7 +78,7 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
 
     @property
     def frames_alone(self) -> bool:
-        """Whether items are frames as they were decoded and nothing beside them."""
+        """Whether items are frames as they were decoded and nothing else."""
         return not (self.cues or self.tokenize or self.config.noise)
 
     def __len__(self) -> int:

@@ -20,9 +20,9 @@ def choose_decoder(
     """The decoder for clips of a model on this device.
 
     Args:
-        name: ``pyav``, ``dali``, or ``auto``, which alone may choose.
+        name: ``pyav``, ``dali``, or ``auto``, which may choose.
         device: of the model.
-        frames_alone: whether clips are their frames alone, without noise, cues or descriptions,
+        frames_alone: whether clips are only their frames, without noise, cues or descriptions,
             which DALI's loader doesn't give.
 
     Raises:
@@ -35,7 +35,7 @@ def choose_decoder(
     if name == "dali":
         if not frames_alone:
             raise InputError(
-                "data.decoder=dali: gives frames alone; expected pyav for data.noise, data.cues or "
+                "data.decoder=dali: gives only frames; expected pyav for data.noise, data.cues or "
                 "data.descriptions"
             )
         if reason := dali_missing():

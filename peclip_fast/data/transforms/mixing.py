@@ -20,7 +20,7 @@ def mix_batch(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixes the clips of a batch with each other, or leaves them.
 
-    The draws are a function of (seed, step, rank) alone and the same on every device, so a resumed
+    The draws are a function of (seed, step, rank) and the same on every device, so a resumed
     run goes on as if it had not stopped.
 
     Args:

@@ -1,1 +1,1 @@
-"""What FineCLIPER sees of a face beside its frames: landmarks and regions."""
+"""What FineCLIPER sees of a face besides its frames: landmarks and regions."""

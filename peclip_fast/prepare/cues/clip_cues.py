@@ -73,7 +73,7 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def nearest_seen(found: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each frame (T,) the nearest where a face was found, as an index into those alone.
+    """For each frame (T,) the nearest where a face was found, as an index into those with a face.
 
     Of two as near it is the earlier.
     """

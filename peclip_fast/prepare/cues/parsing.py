@@ -52,7 +52,7 @@ class Parsing:
 
     Args:
         path: ONNX file. One image, float32 (1, 3, side, side), RGB less ImageNet's mean over its
-            deviation, gives logits (1, C, h, w); further outputs are left alone.
+            deviation, gives logits (1, C, h, w); further outputs are not read.
         regions: of ``REGIONS``, one for each of the C classes.
         digest: SHA-256 of the file, in hexadecimal.
     """

@@ -183,5 +183,5 @@ def test_noise_is_the_same_whenever_a_clip_is_tested(seen: list[ClipRecord]) -> 
 def test_dali_gives_frames_alone(seen: list[ClipRecord]) -> None:
     for config, inputs in ((DataConfig(noise=0.1), ALL[:1]), (DataConfig(), ALL[:2])):
         dataset = ClipDataset(seen, replace(config, decoder="dali"), 32, False, inputs=inputs)
-        with pytest.raises(InputError, match=r"data\.decoder=dali: gives frames alone"):
+        with pytest.raises(InputError, match=r"data\.decoder=dali: gives only frames"):
             make_loader(dataset, 2)

@@ -201,7 +201,7 @@ def test_configurations_that_do_not_fit_are_refused(tiny_backbone):
         ({"reduction": 0}, "reduction=0: expected a whole number"),
         ({"recurrence": "grru"}, "recurrence='grru': expected one of gru, lstm"),
         ({"texts": ["one"]}, "texts: expected one per class, 3, got 1"),
-        ({"texts": ["a " * 90] * 3}, "expected at most 75 beside 2 context tokens"),
+        ({"texts": ["a " * 90] * 3}, "expected at most 75 with 2 context tokens"),
         ({"classes": ("joy", "anger"), "prompt_depth": 3}, "none for the class 'joy'"),
         ({"classes": ("anger", "anger")}, "classes: expected a list of different names"),
         ({"recurence": "gru"}, "did you mean recurrence"),
