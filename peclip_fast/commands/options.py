@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from peclip_fast.config.layers import SECTIONS, config_layers, read_yaml
-from peclip_fast.config.parser import Layer, check_names, chosen_method, options_of, resolve, split
+from peclip_fast.config.parser import (
+    DEFAULT_METHOD,
+    Layer,
+    check_names,
+    chosen_method,
+    options_of,
+    resolve,
+    split,
+)
 from peclip_fast.config.run import RunConfig
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError, hint
@@ -85,7 +93,7 @@ class CommandLine:
         for word in own:
             name = word.partition("=")[0]
             if name.startswith("--") and name not in known:
-                options = [option.name for option in options_of("pe_clip")]
+                options = [option.name for option in options_of(DEFAULT_METHOD)]
                 raise InputError(f"unknown option {name}{hint(name, [*known, *options])}")
         check_names(dotted)
         return CommandLineValues(self.parser.parse_args(own), dotted)

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.layers import SECTIONS, config_layers
+from peclip_fast.config.model import ModelConfig
 from peclip_fast.config.options import flat, nested
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.train import TrainConfig
@@ -25,6 +26,7 @@ from peclip_fast.errors import InputError, hint, one_line
 from peclip_fast.registry import CONFIGS
 
 METHOD, RATES = "model.method", "train.lr"
+DEFAULT_METHOD = ModelConfig.method
 Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML
 
 
@@ -59,7 +61,7 @@ def check_names(dotted: Sequence[str]) -> None:
 
     Before files are opened; options of the model and rates wait for the method that decides.
     """
-    any_method = _Method("pe_clip")
+    any_method = _Method(DEFAULT_METHOD)
     for word in dotted:
         name = word.partition("=")[0]
         if name.startswith("--") and not name.startswith(("--model.", f"--{RATES}.")):
@@ -114,7 +116,7 @@ def as_one(layers: Sequence[Layer]) -> Layer:
 def _merged(layers: Sequence[Layer]) -> tuple[_Method, dict[str, Any]]:
     """The method that layers choose, and their options one by one."""
     merged: dict[str, Any] = {}
-    method = _Method("pe_clip")
+    method = _Method(DEFAULT_METHOD)
     for source, layer in layers:
         given = dict(flat(layer))
         method = method.changed(given.get(METHOD), merged, f"{source}: ")
@@ -130,7 +132,7 @@ def options_of(method: str) -> list[Option]:
 def chosen_method(layers: Sequence[Layer], dotted: Sequence[str]) -> str:
     """The method that options name."""
     named = [dict(flat(layer)).get(METHOD) for _, layer in layers]
-    return str(_chosen(dotted) or next((n for n in reversed(named) if n), "pe_clip"))
+    return str(_chosen(dotted) or next((n for n in reversed(named) if n), DEFAULT_METHOD))
 
 
 class _Method:

@@ -100,7 +100,7 @@ def _experiments() -> dict[str, Experiment]:
                 recipe=recipe,
                 folds=(),
                 repeats=repeats,
-                quick=_quick(one.name),
+                quick=(_QUICK, _LONGER) if one.recipe[1:] else (_QUICK,),
             )
         )
     noise = ("demo", "finecliper/noise")
@@ -113,14 +113,10 @@ def _experiments() -> dict[str, Experiment]:
             (),
             3,
             CUES,
-            _quick("finecliper-noise"),
+            (_QUICK, _LONGER),
         )
     )
     return {one.name: one for one in found}
-
-
-def _quick(name: str) -> tuple[dict[str, Any], ...]:
-    return (_QUICK, _LONGER) if "finecliper" in name else (_QUICK,)
 
 
 EXPERIMENTS: Mapping[str, Experiment] = _experiments()
