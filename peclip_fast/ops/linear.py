@@ -13,6 +13,7 @@ from peclip_fast.ops import backends
 
 OP = "linear"
 STEP = 32  # rows and columns of a weight come in multiples of it on AMX
+_FEW = 64  # rows
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") -> Tensor:
@@ -71,7 +72,9 @@ def product(
     weight = weight.to(x.dtype)
     matrix, rest = weight if by_rows else weight.mT, added
     term = None if bias is None else bias.to(x.dtype)
-    if term is None and added and added[0].dtype == x.dtype:
+    # With few rows BLAS starts a sum at the term, which makes each step's rounding as large as it.
+    few = by_rows and len(x) < _FEW
+    if term is None and added and added[0].dtype == x.dtype and not few:
         term, rest = added[0], added[1:]
     given = None if rest else out
     y = torch.mm(x, matrix, out=given) if term is None else torch.addmm(term, x, matrix, out=given)
