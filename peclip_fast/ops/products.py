@@ -8,6 +8,7 @@ from torch import Tensor
 from peclip_fast.ops import extension
 
 STEP = 32  # rows and columns of a weight come in multiples of it on AMX
+FEW_ROWS = 64
 
 
 def product(
@@ -34,7 +35,9 @@ def product(
     weight = weight.to(x.dtype)
     matrix, rest = weight if by_rows else weight.mT, added
     term = None if bias is None else bias.to(x.dtype)
-    if term is None and added and added[0].dtype == x.dtype:
+    # With few rows BLAS starts a sum at the term, which makes each step's rounding as large as it.
+    few = by_rows and len(x) < FEW_ROWS
+    if term is None and added and added[0].dtype == x.dtype and not few:
         term, rest = added[0], added[1:]
     given = None if rest else out
     y = torch.mm(x, matrix, out=given) if term is None else torch.addmm(term, x, matrix, out=given)

@@ -27,10 +27,9 @@ def inputs(
     hidden: int,
     dtype: torch.dtype = torch.float32,
     residual: bool = True,
-    draw_number: int = 0,
 ) -> dict[str, Tensor | None]:
     """Operands and dy in fp64, values that `dtype` holds, drawn anew for each size and dtype."""
-    seed = zlib.crc32(repr((shape, hidden, dtype, residual, draw_number)).encode())
+    seed = zlib.crc32(repr((shape, hidden, dtype, residual)).encode())
     generator = torch.Generator().manual_seed(seed)
     width = shape[-1]
 

@@ -20,10 +20,12 @@ from helpers.bottleneck_adapter_cases import (
     run,
 )
 from helpers.comparison import ALONE, FLOATS, LAYOUTS
+from helpers.rounding import follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
 from peclip_fast.ops import bottleneck_adapter, extension
+from peclip_fast.ops.products import product
 
 BF16 = torch.bfloat16
 # What AMX takes in bf16, with broken blocks of rows, and what it does not.
@@ -62,6 +64,20 @@ def test_layouts(first: int, dtype: torch.dtype) -> None:
     names = ("x", "residual", "dy", "down_weight", "up_weight")
     layouts = {name: ways[(first + i) % len(ways)] for i, name in enumerate(names)}
     check_against_fp64((3, 10, 64), 32, dtype, "cpu", layouts=layouts, backend="cpu")
+
+
+@pytest.mark.parametrize("rows", [1, 3, 15, 31, 100])
+def test_what_is_added_makes_no_sum_rougher(rows: int) -> None:
+    """It is added to the sum: a sum that starts at it is rounded at its size again and again."""
+    generator = torch.Generator().manual_seed(rows)
+    shapes = (rows, 384), (384, 64), (rows, 64)
+    x, weight, added = (torch.randn(shape, generator=generator) for shape in shapes)
+    given = [x, weight / 20, 4 * added]
+    no_worse_than_rounding(
+        {"y": product(*given[:2], by_rows=True, added=(given[2],))},
+        {"y": given[0].double() @ given[1].double() + given[2].double()},
+        follow(lambda given: {"y": given[0] @ given[1] + given[2]}, given),
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -30,11 +30,10 @@ def inputs(
     dtype: torch.dtype = torch.float32,
     scaling: str = "after_up",
     residual: bool = True,
-    draw_number: int = 0,
     x_mean: float = 0.0,
 ) -> dict[str, Tensor | None]:
     """Operands and dy in fp64, values that `dtype` holds, drawn anew for each size and dtype."""
-    seed = zlib.crc32(repr((shape, hidden, dtype, scaling, residual, draw_number)).encode())
+    seed = zlib.crc32(repr((shape, hidden, dtype, scaling, residual)).encode())
     generator = torch.Generator().manual_seed(seed)
     width = shape[-1]
 
@@ -94,7 +93,7 @@ def check_against_fp64(
     layouts: dict[str, Layout] | None = None,
     x_mean: float = 0.0,
 ) -> None:
-    operands = inputs(shape, hidden, dtype, scaling, residual, x_mean=x_mean)
+    operands = inputs(shape, hidden, dtype, scaling, residual, x_mean)
     no_worse_than_rounding(
         run(operands, "triton", dtype, device, scaling, layouts),
         run(operands, "reference", torch.float64, scaling=scaling),
