@@ -13,9 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
-from helpers.grey_frames import frames_at, numbers, video_at
+from helpers.clips.grey_frames import frames_at, numbers, video_at
+from helpers.models.tiny_backbone import TINY
 from helpers.skip_reasons import pytest_make_collect_report, pytest_runtest_makereport
-from helpers.tiny_backbone import TINY
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
 # imported, and open_clip imports it.

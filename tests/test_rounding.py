@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.rounding import FP32, RELATIVE, Results, follow, luck, measured, no_worse_than_rounding
+from helpers.numerics.rounding import (
+    FP32,
+    RELATIVE,
+    Results,
+    follow,
+    luck,
+    measured,
+    no_worse_than_rounding,
+)
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers.small_backbone import save_small_backbone
+from helpers.models.small_backbone import save_small_backbone
 
 from benchmarks import cold_start
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.small_backbone import save_small_backbone
+from helpers.models.small_backbone import save_small_backbone
 
 from benchmarks import data_loading, end_to_end
 from benchmarks.data_loading import FOLDER, write_clip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_backbone import save_small_backbone
+from helpers.models.small_backbone import save_small_backbone
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import pe_clip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_backbone import save_small_backbone
+from helpers.models.small_backbone import save_small_backbone
 
 from benchmarks import pe_clip, recomputation
 from benchmarks.report.results_files import Record, Results

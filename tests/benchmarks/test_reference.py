@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.published_vectors import published_vectors
+from helpers.models.published_vectors import published_vectors
 
 from benchmarks.reference.model import ReferencePECLIP
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from helpers.small_towers import SIZE, save_small
+from helpers.models.small_towers import SIZE, save_small
 from helpers.tiny_runs import write_config
 from PIL import Image
 

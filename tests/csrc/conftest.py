@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import shim_build
+from helpers.numerics import shim_build
 
 
 def _build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Path]) -> Path:

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import shim_build
-from helpers.rounding import Results, follow, no_worse_than_rounding
-from helpers.shim_memory import WatchedMemory
+from helpers.numerics import shim_build
+from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
+from helpers.numerics.shim_memory import WatchedMemory
 from torch import Tensor
 
 from peclip_fast.ops import extension, temporal_adapter

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.shim_memory import WatchedMemory
+from helpers.numerics.shim_memory import WatchedMemory
 from torch import Tensor
 
 ORDERS = ("forward", "reverse", "1", "2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import helpers.toy_methods  # noqa: F401 (registers them)
+import helpers.models.toy_methods  # noqa: F401 (registers them)
 import pytest
 import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.small_towers import save_small
+from helpers.models.small_towers import save_small
 
 from peclip_fast.explain.explanation import explain_clip
 from peclip_fast.explain.trace import trace

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from helpers.tiny_backbone import TINY
+from helpers.models.tiny_backbone import TINY
 
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import fingerprint, load_backbone

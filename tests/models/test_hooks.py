@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.small_towers import KINDS, SIZE, save_small
-from helpers.toy_methods import ToyAIM, ToyLoRA  # noqa: F401 (registers them)
+from helpers.models.small_towers import KINDS, SIZE, save_small
+from helpers.models.toy_methods import ToyAIM, ToyLoRA  # noqa: F401 (registers them)
 from torch import Tensor
 
 from peclip_fast import Hooks, create_model

@@ -10,7 +10,7 @@ import open_clip.timm_model
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.small_towers import BLOCKS, SIZE, WordTokenizer, save_small
+from helpers.models.small_towers import BLOCKS, SIZE, WordTokenizer, save_small
 
 from peclip_fast import create_model, from_pretrained
 from peclip_fast.models.ablation import with_parts

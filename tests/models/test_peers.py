@@ -10,7 +10,14 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.toy_methods import ToyAIM, ToyAIMConfig, ToyDFER, ToyDFERConfig, ToyLoRA, ToyLoRAConfig
+from helpers.models.toy_methods import (
+    ToyAIM,
+    ToyAIMConfig,
+    ToyDFER,
+    ToyDFERConfig,
+    ToyLoRA,
+    ToyLoRAConfig,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor

@@ -7,8 +7,8 @@ import json
 import open_clip
 import pytest
 import torch
-from helpers.published_checkpoints import make_published
-from helpers.tiny_backbone import TINY
+from helpers.models.published_checkpoints import make_published
+from helpers.models.tiny_backbone import TINY
 from safetensors import safe_open
 
 from peclip_fast import InputError, create_model, from_pretrained, load_published

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.oracle import logits as oracle_logits
-from helpers.published_checkpoints import TEXTS, make_published
-from helpers.published_vectors import published_vectors, token_table
+from helpers.models.oracle import logits as oracle_logits
+from helpers.models.published_checkpoints import TEXTS, make_published
+from helpers.models.published_vectors import published_vectors, token_table
 
 from peclip_fast import InputError, from_pretrained, load_published
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from helpers.small_towers import KINDS, WordTokenizer, save_small
+from helpers.models.small_towers import KINDS, WordTokenizer, save_small
 
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import CONFIG_FILE

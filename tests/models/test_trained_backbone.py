@@ -9,9 +9,9 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.small_towers import KINDS, save_small
-from helpers.tiny_backbone import TINY
-from helpers.toy_methods import ToyDFER, ToyDFERConfig
+from helpers.models.small_towers import KINDS, save_small
+from helpers.models.tiny_backbone import TINY
+from helpers.models.toy_methods import ToyDFER, ToyDFERConfig
 from safetensors import safe_open
 from torch import nn
 

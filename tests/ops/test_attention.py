@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 import torch
-from helpers.comparison import LAYOUTS
-from helpers.rounding import Results, follow, no_worse_than_rounding
+from helpers.numerics.comparison import LAYOUTS
+from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError

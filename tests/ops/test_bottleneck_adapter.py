@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.bottleneck_adapter_cases import (
+from helpers.numerics.bottleneck_adapter_cases import (
     MIXES,
     NAMES,
     OPS,
@@ -16,7 +16,7 @@ from helpers.bottleneck_adapter_cases import (
     inputs,
     run,
 )
-from helpers.comparison import ALONE, FLOATS, LAYOUTS
+from helpers.numerics.comparison import ALONE, FLOATS, LAYOUTS
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError

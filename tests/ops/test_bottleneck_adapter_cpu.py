@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.bottleneck_adapter_cases import (
+from helpers.numerics.bottleneck_adapter_cases import (
     MIXES,
     NAMES,
     OPS,
@@ -19,8 +19,8 @@ from helpers.bottleneck_adapter_cases import (
     inputs,
     run,
 )
-from helpers.comparison import ALONE, FLOATS, LAYOUTS
-from helpers.rounding import follow, no_worse_than_rounding
+from helpers.numerics.comparison import ALONE, FLOATS, LAYOUTS
+from helpers.numerics.rounding import follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import torch
-from helpers.rounding import follow, no_worse_than_rounding
-from helpers.temporal_adapter_cases import inputs, named, nn_gru, run
+from helpers.numerics.rounding import follow, no_worse_than_rounding
+from helpers.numerics.temporal_adapter_cases import inputs, named, nn_gru, run
 from torch import Tensor, nn
 
 from peclip_fast.errors import InputError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.rounding import follow, no_worse_than_rounding
-from helpers.temporal_adapter_cases import inputs, named, nn_gru, run
+from helpers.numerics.rounding import follow, no_worse_than_rounding
+from helpers.numerics.temporal_adapter_cases import inputs, named, nn_gru, run
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter

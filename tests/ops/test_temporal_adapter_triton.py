@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.comparison import ALONE, FLOATS, LAYOUTS
-from helpers.rounding import Results, follow, no_worse_than_rounding
+from helpers.numerics.comparison import ALONE, FLOATS, LAYOUTS
+from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter

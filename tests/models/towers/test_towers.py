@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.small_towers import BLOCKS, KINDS, PIXELS, SIZE, save_small
+from helpers.models.small_towers import BLOCKS, KINDS, PIXELS, SIZE, save_small
 
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import load_backbone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.bright_faces import LAYOUT, BrightFaces
+from helpers.clips.bright_faces import LAYOUT, BrightFaces
 
 from peclip_fast.data.decoding.clip_source import open_clip_source
 from peclip_fast.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.bright_faces import LAYOUT, BrightFaces, write_faces, write_grey_video
+from helpers.clips.bright_faces import LAYOUT, BrightFaces, write_faces, write_grey_video
 from PIL import Image
 
 from peclip_fast.commands.data.cues import main

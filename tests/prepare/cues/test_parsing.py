@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.tiny_onnx import HALF, colour_classifier, write
+from helpers.clips.tiny_onnx import HALF, colour_classifier, write
 
 from peclip_fast.data.cues.regions import POINTS, REGIONS
 from peclip_fast.errors import InputError

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.dali_cases import EXACT, STEPS, assert_same, devices
-from helpers.drawn_clips import picture, write_pictures
+from helpers.clips.dali_cases import EXACT, STEPS, assert_same, devices
+from helpers.clips.drawn_clips import picture, write_pictures
 from PIL import Image
 
 from peclip_fast.config.data import AugmentConfig, DataConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.drawn_clips import H264, VP8, VP9, hide_pictures, write_pictures
+from helpers.clips.drawn_clips import H264, VP8, VP9, hide_pictures, write_pictures
 from helpers.tiny_runs import write_config
 
 from peclip_fast.commands import train

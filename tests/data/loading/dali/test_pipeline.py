@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.dali_cases import EXACT, STEPS, TOLERANCE, assert_same, devices, on_gpu
-from helpers.drawn_clips import H264, MJPEG, VP8, VP9, picture, turn_video, write_pictures
+from helpers.clips.dali_cases import EXACT, STEPS, TOLERANCE, assert_same, devices, on_gpu
+from helpers.clips.drawn_clips import H264, MJPEG, VP8, VP9, picture, turn_video, write_pictures
 from PIL import Image
 
 from peclip_fast.config.data import AugmentConfig, DataConfig

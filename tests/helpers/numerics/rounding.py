@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from helpers.rounded import EPS, FP32, RELATIVE, Draws, Results, Rounded, follow
+from helpers.numerics.rounded import EPS, FP32, RELATIVE, Draws, Results, Rounded, follow
 from scipy.stats import t as student
 from torch import Tensor
 

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Callable
 
 import torch
-from helpers.comparison import FLOATS
-from helpers.rounding import Results, follow, no_worse_than_rounding
+from helpers.numerics.comparison import FLOATS
+from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.ops import bottleneck_adapter

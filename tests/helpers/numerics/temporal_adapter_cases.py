@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from helpers.rounding import Results
+from helpers.numerics.rounding import Results
 from torch import Tensor
 
 from peclip_fast.ops import temporal_adapter
