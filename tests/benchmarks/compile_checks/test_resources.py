@@ -66,7 +66,7 @@ def test_a_kernel_that_spills_is_found() -> None:
     """Compiled in a process of its own, as this one may run Triton's interpreter."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(ROOT)
-    script = ROOT / "tests" / "helpers" / "spilling_kernel.py"
+    script = ROOT / "tests" / "helpers" / "numerics" / "spilling_kernel.py"
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, check=True, capture_output=True, text=True
     )

@@ -80,9 +80,7 @@ class Rounded(Tensor):
     ) -> Any:
         step = _STEPS.get(func.overloadpacket)
         if step is None:
-            raise NotImplementedError(
-                f"tests/helpers/numerics/rounded.py doesn't say how {func} rounds"
-            )
+            raise NotImplementedError(f"rounded.py does not say how {func} rounds")
         given = list(_tensors((args, kwargs or {})))
         at = given[0]
         dtype = given[0].dtype

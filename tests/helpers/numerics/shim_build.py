@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-SHIM = Path(__file__).parents[1] / "csrc" / "shim"
-CSRC = Path(__file__).parents[2] / "csrc"
+SHIM = Path(__file__).parents[2] / "csrc" / "shim"
+CSRC = Path(__file__).parents[3] / "csrc"
 
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
 # -Bsymbolic: the shim's CUDA functions, not those of a real runtime that the process has loaded.
