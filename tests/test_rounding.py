@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from rounding import FP32, RELATIVE, Results, follow, luck, measured, no_worse_than_rounding
+from monte_carlo import FP32, RELATIVE
+from rounding import Results, follow, luck, measured, no_worse_than_rounding
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
