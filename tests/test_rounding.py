@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.numerics.rounding import (
-    FP32,
-    RELATIVE,
-    Results,
-    follow,
-    luck,
-    measured,
-    no_worse_than_rounding,
-)
+from helpers.numerics.monte_carlo import FP32, RELATIVE
+from helpers.numerics.rounding import Results, follow, luck, measured, no_worse_than_rounding
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

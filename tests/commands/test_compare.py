@@ -40,7 +40,7 @@ def test_other_clips_or_labels(
 ) -> None:
     fewer = write(tmp_path / "fewer", ["0.mp4,a,a,0.5,0.5"])
     assert main([runs[0], fewer]) == 2
-    assert "have classified different clips: 11 are in one of them" in capsys.readouterr().err
+    assert "have classified different clips: 11 are only in one of them" in capsys.readouterr().err
     renamed = write(tmp_path / "renamed", [f"{i}.mp4,b,a,0.5,0.5" for i in range(12)])
     assert main([runs[0], renamed]) == 2
     assert "0.mp4: labelled a in" in capsys.readouterr().err

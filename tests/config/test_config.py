@@ -46,7 +46,7 @@ def parse(*argv: str, layer: dict | None = None) -> RunConfig:
         ),
         (
             ["--model.method", "pe_clap"],
-            "model.method=pe_clap: expected one of pe_clip, finecliper; did you mean pe_clip?",
+            "model.method=pe_clap: expected one of pe_clip, finecliper",
         ),
         (["--data.dataset", "dfw"], "data.dataset=dfw: expected one of dfew, ferv39k"),
         (["--train.warmup_epochs", "30"], "expected less than the 30 epochs"),

@@ -79,7 +79,9 @@ def test_one_failure_is_reported_and_the_others_run(options, capfd, monkeypatch)
 
 
 def test_what_the_user_gave_wrongly(options, capfd, tmp_path):
-    ends_with_one_line(capfd, ["table11", *options], "'table11': expected one of", "demo-table10")
+    ends_with_one_line(
+        capfd, ["table11", *options], "'table11': expected a YAML file, or one of", "demo-table10"
+    )
     ends_with_one_line(capfd, ["table6", *options, "--jobs=0"], "--jobs 0: expected at least 1")
     ends_with_one_line(capfd, ["table6", *options, "--devices=0"], "--devices 0: there are 0 GPUs")
     ends_with_one_line(

@@ -100,4 +100,4 @@ def test_what_can_not_be_explained(run, tiny_clips, tmp_path, capsys):
     assert not output.exists()
     assert f"{bad} is a file" in refused(capsys, run, clip, "--output", bad / "x")
     assert "tensors differ" in refused(capsys, run, clip, "--model.reduction", 8)
-    assert "clip" in refused(capsys, run)
+    assert "CLIP" in refused(capsys, run)

@@ -1,19 +1,55 @@
-"""Whether a result is as close to fp64 as rounding lets it be, which rounded.py works out."""
+"""How far from fp64 rounding may take a result, whatever the processor.
+
+What eager PyTorch's error happens to be says little: for one number it can be zero, and it changes
+with the order in which a processor's instructions sum. So eager PyTorch's program is followed in
+fp64 many times, with an error drawn at random wherever the program rounds: Monte Carlo arithmetic
+(Parker 1997). That tells what error to expect of each result and how much of it is luck. Errors go
+through all that follows, the recurrence and the backward pass too.
+monte_carlo.py says how what rounds.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from helpers.numerics.rounded import EPS, FP32, RELATIVE, Draws, Results, Rounded, follow
+from helpers.numerics.monte_carlo import Draws, Rounded
 from scipy.stats import t as student
 from torch import Tensor
 
-__all__ = ["EPS", "FP32", "RELATIVE", "Draws", "Results", "follow", "no_worse_than_rounding"]
-
+Results = dict[str, Tensor]
 # A right result is taken for a wrong one once in so many, if all of its error is luck.
 ONCE_IN = 10**6
+
+
+def follow(
+    program: Callable[[Any], Results], operands: Any, count: int | None = None, seed: int = 0
+) -> Results:
+    """What comes of a program that is followed `count` times.
+
+    `operands` is a dict or a list of tensors and None, what the program takes; the results are
+    `Rounded`. A standard deviation that `count` draws tell is off by one part in sqrt(2 count), so
+    few do where a tensor has many errors in each.
+    """
+    named = operands if isinstance(operands, dict) else dict(enumerate(operands))
+    if count is None:
+        largest = max(t.numel() for t in named.values() if t is not None)
+        count = 32 if largest <= 2**12 else 16 if largest <= 2**16 else 8
+    draws = Draws(count, seed)
+    given = {name: None if t is None else _known(t, draws) for name, t in named.items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thousands of small steps: threads would wait for one another
+    try:
+        return program(given if isinstance(operands, dict) else list(given.values()))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _known(t: Tensor, draws: Draws) -> Rounded:
+    return Rounded(t.detach().double()[None], t.dtype, draws)
 
 
 # What is compared: the largest error, all of them together, and whether they lean to one side, as

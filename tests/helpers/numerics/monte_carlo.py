@@ -1,10 +1,4 @@
-"""How far from fp64 rounding may take a result, whatever the processor.
-
-What eager PyTorch's error happens to be says little: for one number it can be zero, and it changes
-with the order in which a processor's instructions sum. So eager PyTorch's program is followed in
-fp64 many times, with an error drawn at random wherever the program rounds: Monte Carlo arithmetic
-(Parker 1997). That tells what error to expect of each result and how much of it is luck. Errors go
-through all that follows, the recurrence and the backward pass too.
+"""Monte Carlo arithmetic (Parker 1997): programs in fp64 that make the errors of float32 or halves.
 
 - A result has an error of either sign that is in the mean square what rounding it to its dtype
   makes. In the mean over all numbers that is RELATIVE eps.
@@ -25,7 +19,6 @@ import torch
 from torch import Tensor
 
 aten = torch.ops.aten
-Results = dict[str, Tensor]
 FP32 = torch.float32
 EPS = torch.finfo(FP32).eps
 # sqrt(1/12) units in the last place, which are eps / m of a number with mantissa m from 1 to 2.
@@ -80,40 +73,13 @@ class Rounded(Tensor):
     ) -> Any:
         step = _STEPS.get(func.overloadpacket)
         if step is None:
-            raise NotImplementedError(f"rounded.py does not say how {func} rounds")
+            raise NotImplementedError(f"monte_carlo.py doesn't say how {func} rounds")
         given = list(_tensors((args, kwargs or {})))
         at = given[0]
         dtype = given[0].dtype
         for other in given[1:]:
             dtype = torch.promote_types(dtype, other.dtype)
         return step(_Step(func, at.draws, dtype), *args, **(kwargs or {}))
-
-
-def follow(
-    program: Callable[[Any], Results], operands: Any, count: int | None = None, seed: int = 0
-) -> Results:
-    """What comes of a program that is followed `count` times.
-
-    `operands` is a dict or a list of tensors and None, what the program takes; the results are
-    `Rounded`. A standard deviation that `count` draws tell is off by one part in sqrt(2 count), so
-    few do where a tensor has many errors in each.
-    """
-    named = operands if isinstance(operands, dict) else dict(enumerate(operands))
-    if count is None:
-        largest = max(t.numel() for t in named.values() if t is not None)
-        count = 32 if largest <= 2**12 else 16 if largest <= 2**16 else 8
-    draws = Draws(count, seed)
-    given = {name: None if t is None else _known(t, draws) for name, t in named.items()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # thousands of small steps: threads would wait for one another
-    try:
-        return program(given if isinstance(operands, dict) else list(given.values()))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _known(t: Tensor, draws: Draws) -> Rounded:
-    return Rounded(t.detach().double()[None], t.dtype, draws)
 
 
 def _tensors(tree: Any) -> Iterator[Rounded]:
@@ -203,9 +169,8 @@ def _exact(step: _Step, *args: Any, **kwargs: Any) -> Rounded:
     return step.made(step.func(*_aligned(*args), **kwargs))
 
 
-def _constant(step: _Step, t: Rounded, *args: Any, **kwargs: Any) -> Rounded:
-    size = args[0] if args else t.shape
-    value = float(step.func.overloadpacket in (aten.ones_like, aten.new_ones))
+def _constant(step: _Step, t: Rounded, size: list[int], **kwargs: Any) -> Rounded:
+    value = float(step.func is aten.new_ones.default)
     return step.made(t.values.new_full((1, *size), value), kwargs.get("dtype"))
 
 
@@ -238,16 +203,16 @@ def _mm(step: _Step, a: Rounded, b: Rounded) -> Rounded:
 
 
 def _addmm(step: _Step, bias: Rounded, a: Rounded, b: Rounded) -> Rounded:
-    bias, product = _aligned(bias, step.made(step.product(a.values, b.values)))
-    return step.rounded(step.inner(bias + product))
+    added, product = _aligned(bias, step.made(step.product(a.values, b.values)))
+    return step.rounded(step.inner(added + product))
 
 
 def _sum(
     step: _Step, t: Rounded, dims: list[int] | None = None, keepdim: bool = False, **kwargs: Any
 ) -> Rounded:
-    dims = tuple(dim % t.dim() + 1 for dim in (dims or range(t.dim())))
-    total = step.rounded(step.sum(t.values, dims))
-    return total if keepdim else step.made(total.values.squeeze(dims))
+    over = tuple(dim % t.dim() + 1 for dim in (dims or range(t.dim())))
+    total = step.rounded(step.sum(t.values, over))
+    return total if keepdim else step.made(total.values.squeeze(over))
 
 
 def _sigmoid(step: _Step, t: Rounded) -> Rounded:
@@ -261,8 +226,8 @@ def _tanh(step: _Step, t: Rounded) -> Rounded:
 
 
 def _sigmoid_backward(step: _Step, grad: Rounded, y: Rounded) -> Rounded:
-    dy, y = grad.values, y.values
-    return step.rounded(step.inner(dy * step.inner(1 - y)) * y)
+    left = step.inner(grad.values * step.inner(1 - y.values))
+    return step.rounded(left * y.values)
 
 
 def _tanh_backward(step: _Step, grad: Rounded, y: Rounded) -> Rounded:
@@ -286,13 +251,13 @@ def _gelu_backward(step: _Step, grad: Rounded, t: Rounded) -> Rounded:
 def _layer_norm(
     step: _Step, x: Rounded, shape: list[int], weight: Rounded, bias: Rounded, eps: float
 ) -> tuple[Rounded, Rounded, Rounded]:
-    weight, bias = _aligned(x, weight, bias)[1:]
+    _, factor, added = _aligned(x, weight, bias)
     mean = step.inner(step.sum(x.values, (-1,)) / shape[0])
     centred = step.inner(x.values - mean)
     variance = step.sum(step.inner(centred.square()), (-1,)) / shape[0]
     rstd = step.inner((variance + eps).rsqrt())
-    scaled = step.inner(centred * rstd * weight, times=2)
-    return step.rounded(scaled + bias), step.made(mean, FP32), step.made(rstd, FP32)
+    scaled = step.inner(centred * rstd * factor, times=2)
+    return step.rounded(scaled + added), step.made(mean, FP32), step.made(rstd, FP32)
 
 
 def _layer_norm_backward(
@@ -300,9 +265,9 @@ def _layer_norm_backward(
     weight: Rounded, bias: Rounded, mask: list[bool],
 ) -> tuple[Rounded, Rounded, Rounded]:  # fmt: skip
     step.dtype = x.dtype  # mean and rstd are in float32 always
-    dy, weight = _aligned(grad, weight)
+    dy, factor = _aligned(grad, weight)
     normal = step.inner((x.values - mean.values) * rstd.values, times=2)
-    scaled = step.inner(dy * weight)
+    scaled = step.inner(dy * factor)
     along = step.inner(normal * (step.sum(step.inner(scaled * normal), (-1,)) / shape[0]))
     left = step.inner(step.inner(scaled - step.sum(scaled, (-1,)) / shape[0]) - along)
     rows = tuple(range(1, dy.dim() - 1))
@@ -318,13 +283,6 @@ def _softmax(step: _Step, t: Rounded, dim: int, wide: bool) -> Rounded:
     return step.rounded(powers / step.sum(powers, (-1,)))
 
 
-def _softmax_backward(
-    step: _Step, grad: Rounded, y: Rounded, dim: int, dtype: torch.dtype
-) -> Rounded:
-    spread = step.inner(grad.values * y.values)
-    return step.rounded(spread - step.inner(y.values * step.sum(spread, (-1,))))
-
-
 def _ahead(dim: int, dims: int) -> int:
     """The dimension counted from behind, where the draws in front don't matter."""
     return dim - dims if dim >= 0 else dim
@@ -332,7 +290,6 @@ def _ahead(dim: int, dims: int) -> int:
 
 _SHAPES: dict[Any, Callable[..., Any]] = {
     aten.detach: lambda v, n: v,
-    aten.alias: lambda v, n: v,
     aten.clone: lambda v, n, memory_format=None: v,
     aten.view: lambda v, n, size: v.view(v.shape[0], *size),
     aten._unsafe_view: lambda v, n, size: v.view(v.shape[0], *size),
@@ -341,8 +298,6 @@ _SHAPES: dict[Any, Callable[..., Any]] = {
     aten.permute: lambda v, n, dims: v.permute(0, *(dim % n + 1 for dim in dims)),
     aten.expand: lambda v, n, size: v.view(v.shape[0], *(1,) * (len(size) - n), *v.shape[1:])
     .expand(-1, *size),
-    aten.unsqueeze: lambda v, n, dim: v.unsqueeze(dim + 1 if dim >= 0 else dim),
-    aten.squeeze: lambda v, n, dim: v.squeeze(_ahead(dim, n)),
     aten.select: lambda v, n, dim, at: v.select(_ahead(dim, n), at),
     aten.triu: lambda v, n, first=0: v.triu(first),
     aten.unbind: lambda v, n, dim=0: v.unbind(_ahead(dim, n)),
@@ -351,9 +306,9 @@ _SHAPES: dict[Any, Callable[..., Any]] = {
 
 _STEPS: dict[Any, Callable[..., Any]] = {
     **{packet: _shape(at) for packet, at in _SHAPES.items()},
-    **dict.fromkeys((aten.add, aten.sub, aten.rsub, aten.mul, aten.div), _pointwise),
+    **dict.fromkeys((aten.add, aten.sub, aten.rsub, aten.mul), _pointwise),
     **dict.fromkeys((aten.neg, aten.relu, aten.threshold_backward), _exact),
-    **dict.fromkeys((aten.new_zeros, aten.new_ones, aten.zeros_like, aten.ones_like), _constant),
+    **dict.fromkeys((aten.new_zeros, aten.new_ones), _constant),
     **dict.fromkeys((aten.stack, aten.cat), _join),
     **dict.fromkeys((aten.mm, aten.bmm), _mm),
     aten.addmm: _addmm, aten.sum: _sum, aten._to_copy: _cast,
@@ -361,5 +316,5 @@ _STEPS: dict[Any, Callable[..., Any]] = {
     aten.tanh: _tanh, aten.tanh_backward: _tanh_backward,
     aten.gelu: _gelu, aten.gelu_backward: _gelu_backward,
     aten.native_layer_norm: _layer_norm, aten.native_layer_norm_backward: _layer_norm_backward,
-    aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward,
+    aten._softmax: _softmax,
 }  # fmt: skip
