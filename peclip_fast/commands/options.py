@@ -108,7 +108,9 @@ class CommandLine:
                 shown = any(fnmatch(key, pattern) for pattern in self.shows)
                 if shown and key.startswith(f"{section}."):
                     group = group or self.parser.add_argument_group(GROUPS[section])
-                    value = None if self.of_run else default
+                    # As YAML has it.
+                    value = str(default).lower() if isinstance(default, bool) else default
+                    value = None if self.of_run else value
                     group.add_argument(name, metavar="VALUE", help=text, default=value)
         if self.shows:
             self.parser.epilog = OTHER_METHOD if self.shows == ALL else OTHERS
@@ -193,5 +195,6 @@ class _Help(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = (action.help or "").replace("%", "%%")
-        shown = action.option_strings and action.default not in (argparse.SUPPRESS, None, False, [])
+        hidden = action.default in (argparse.SUPPRESS, None, []) or action.default is False
+        shown = action.option_strings and not hidden
         return f"{text} (default: %(default)s)" if shown else text
