@@ -307,7 +307,7 @@ def test_other_inputs_are_named(make):
         ({"negative_text": None}, "negative_adapter: expected false where negative_text is null"),
         ({"cue_hidden": 0}, "cue_hidden=0: expected a whole number of at least 1"),
         ({"temporal_layers": -1}, "temporal_layers=-1: expected a whole number of at least 0"),
-        ({"video_weight": 0.5}, "another beside it"),
+        ({"video_weight": 0.5}, "and another one"),
         ({"video_weight": 1.5, "parsing": True}, "video_weight=1.5: expected 0 to 1"),
     ],
 )
