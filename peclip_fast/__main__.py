@@ -1,8 +1,6 @@
 """``python -m peclip_fast`` is the script ``peclip-fast``."""
 
-import sys
-
-from peclip_fast.commands.main import main
+from peclip_fast.commands.main import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

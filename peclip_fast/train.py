@@ -2,7 +2,7 @@
 
 import sys
 
-from peclip_fast.commands.main import main
+from peclip_fast.commands.main import script
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    script(["train", *sys.argv[1:]])

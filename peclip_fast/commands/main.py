@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.running import leave, run_command
 from peclip_fast.errors import InputError, hint
 from peclip_fast.version import __version__
 
@@ -45,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in COMMANDS:
             return command(name)(argv[words:])
     return run_command(_without_command, argv)
+
+
+def script(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command as all that this process does."""
+    leave(main(argv))
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from peclip_fast.errors import InputError, one_line
 from peclip_fast.stopping import Stopped, watch
@@ -45,3 +46,16 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
         message = f"{error}; lower train.batch_size (and raise train.accumulate)"
     print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code.
+
+    One of several processes leaves Python as it is. Threads of PyTorch's process group may want
+    the interpreter once more, and where it is being taken down that aborts the process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -49,7 +49,7 @@ def test_no_such_command(argv, message, capsys):
 
 def test_the_script_is_installed():
     found = importlib.metadata.entry_points(group="console_scripts", name="peclip-fast")
-    assert {script.load() for script in found} == {main}
+    assert {one.load() for one in found} == {script.script}
 
 
 HELD_BACK = {"torch", "numpy", "open_clip", "lightning_fabric", "av", "matplotlib", "sklearn"}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from peclip_fast.commands.main import main
+from peclip_fast.commands.main import script
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.engine import evaluation, trainer
 from peclip_fast.engine.objective import Objective
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     only = os.environ.get("ONLY_RANK")
     if only is None or only == os.environ.get("RANK"):
         prepare(moment, signal.Signals[number], target)
-    sys.exit(main(["train", *rest]))
+    script(["train", *rest])
