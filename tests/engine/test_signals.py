@@ -192,6 +192,7 @@ def test_a_second_signal_ends_it_at_once(scene, number):
     code = f"""
 import signal, sys, time
 from helpers import signalled
+from peclip_fast.commands.main import script
 from peclip_fast.engine.objective import Objective
 def forward(*_):
     signalled.signal_us(signal.{number}, "group")
@@ -199,7 +200,7 @@ def forward(*_):
     signalled.signal_us(signal.{number}, "group")
     time.sleep(60)
 Objective.forward = forward
-sys.exit(signalled.main(["train", *sys.argv[1:]]))
+script(["train", *sys.argv[1:]])
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code, "--output", str(made.run.path), *made.options],
