@@ -139,6 +139,8 @@ def scene(whole, tmp_path):
         ("decode:8", "SIGTERM", "self", 0, (0, 2)),
         ("decode:4", "SIGINT", "group", 1, None),
         ("decode:4", "SIGTERM", "group", 1, None),
+        ("fetch:1", "SIGTERM", "self", 1, (0, 0)),
+        ("fetch:12", "SIGINT", "group", 2, None),
         ("test:1", "SIGTERM", "group", 1, (0, 5)),
         ("test:2", "SIGINT", "self", 0, (1, 5)),
         ("test:3", "SIGTERM", "self", 0, (2, 0)),  # the last one, for the report

@@ -1,8 +1,8 @@
 """``python -m helpers.signalled MOMENT SIGNAL TARGET ...``: train, and be signalled on the way.
 
 MOMENT says when: batch:N (in the forward pass of the Nth batch), test:N (in the Nth test), decode:N
-(while the Nth training clip of this process is read), save:N (in the Nth write of a checkpoint) or
-never. TARGET says who gets the signal: self, or group, as from a terminal or a scheduler. From then
+(while the Nth training clip of this process is read), fetch:N (in the Nth handshake with the worker
+that hands over a tensor), save:N (in the Nth write of a checkpoint) or never. TARGET says who gets the signal: self, or group, as from a terminal or a scheduler. From then
 on, whatever is interrupted would take a minute. The rest are the command's arguments.
 """
 
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from typing import Any
 
 from peclip_fast.commands.main import script
@@ -66,6 +67,8 @@ def prepare(moment: str, number: int, target: str) -> None:
         evaluation._run = at(int(count), send_and_take_long, evaluation._run)
     elif kind == "decode":
         ClipDataset.load = at(int(count), send_and_take_long, ClipDataset.load)
+    elif kind == "fetch":
+        connection.answer_challenge = at(int(count), send, connection.answer_challenge)
     else:
         raise ValueError(moment)
 

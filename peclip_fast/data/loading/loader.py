@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,6 +107,18 @@ def make_loader(
 
 def _start_worker(_: int) -> None:
     leave_inherited()
+    sys.excepthook = _unless_hung_up
+
+
+def _unless_hung_up(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Say nothing of a main process that was stopped while it fetched a batch from this worker.
+
+    Handing over is a thread's work, whose errors multiprocessing shows by this hook.
+    """
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def default_workers(world_size: int = 1) -> int:
