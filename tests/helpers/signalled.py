@@ -1,9 +1,10 @@
 """``python -m helpers.signalled MOMENT SIGNAL TARGET ...``: train, and be signalled on the way.
 
 MOMENT says when: batch:N (in the forward pass of the Nth batch), test:N (in the Nth test), decode:N
-(while the Nth training clip of this process is read), fetch:N (in the Nth handshake with the worker
-that hands over a tensor), save:N (in the Nth write of a checkpoint) or never. TARGET says who gets the signal: self, or group, as from a terminal or a scheduler. From then
-on, whatever is interrupted would take a minute. The rest are the command's arguments.
+(while the Nth training clip of this process is read), fetch:N (in the Nth handshake with a worker
+that hands over a tensor), save:N (in the Nth write of a checkpoint) or never. TARGET says who gets
+the signal: self, or group, as from a terminal or a scheduler. From then on, whatever is interrupted
+would take a minute. The rest are the command's arguments.
 """
 
 from __future__ import annotations
