@@ -65,7 +65,7 @@ def commands() -> str:
 def _output(*arguments: str) -> str:
     """What Python prints, or PluginError: a command that can't tell its help fails the build."""
     asked = [sys.executable, *arguments]
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "82", "NO_COLOR": "1"}
     ran = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True)
     if ran.returncode or not ran.stdout.strip():
         raise PluginError(f"{' '.join(arguments)}: exit code {ran.returncode}\n{ran.stderr}")
