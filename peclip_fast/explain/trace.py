@@ -14,8 +14,7 @@ from torch import Tensor
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.encoders import context_length
 from peclip_fast.models.hooks import Hooks
-from peclip_fast.models.towers import FrozenBlock, vision_tower
-from peclip_fast.models.towers.blocks import QKV
+from peclip_fast.models.towers import vision_tower
 
 
 @dataclass(frozen=True)
@@ -48,31 +47,6 @@ class Trace:
         return len(self.maps) - (not self.class_token)
 
 
-class _Recorded(FrozenBlock):
-    """A block that keeps its attention maps, in plain PyTorch."""
-
-    def __init__(self, block: FrozenBlock, maps: list[Tensor]) -> None:
-        self.block, self.maps = block, maps
-
-    def attend(
-        self,
-        x: Tensor,
-        *,
-        causal: bool = False,
-        queries: int | None = None,
-        qkv: QKV | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
-        """See FrozenBlock; of all tokens and without a mask, as vision encoders have it."""
-        y, maps = self.block.attend_with_maps(x, qkv)
-        self.maps.append(maps)
-        return y
-
-    def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
-        """See FrozenBlock."""
-        return self.block.feed_forward(x, "reference")
-
-
 def trace(model: AdaptedCLIP, frames: Tensor) -> Trace:
     """Run the vision encoder of ``model`` over a clip.
 
@@ -84,13 +58,13 @@ def trace(model: AdaptedCLIP, frames: Tensor) -> Trace:
     maps: list[Tensor] = []
     scales: list[Tensor] = []
     blocks = len(tower.blocks)
-    tower.blocks = [_Recorded(block, maps) for block in tower.blocks]
     context = model.frame_context()
     first = context[0] if context else None
     x = tower.embed(model.pixels(frames), first, model.frame_shift(length))
     # Without prompts nothing in front of the first map asks for gradients.
     x = x.detach().requires_grad_(torch.is_grad_enabled())
-    x = tower.walk(x, _with_scales(model, length, scales), context)
+    hooks = _with_scales(model, length, scales)
+    x = tower.walk(x, hooks, context, backend="reference", maps=maps)
     pooled, pooling = tower.pool_with_maps(x)
     renewed = [context_length(context) if 0 < i < len(context) else 0 for i in range(blocks)]
     if pooling is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -31,7 +32,7 @@ class Stage(NamedTuple):
     kept: tuple[str, ...]
 
 
-class AdaptedCLIP(TrainableCLIP):
+class AdaptedCLIP(TrainableCLIP, ABC):
     """An open_clip model with the trained parts of a method.
 
     A method is a subclass with a ``config_class``, make_parts(), and hooks or learned context for
@@ -80,9 +81,9 @@ class AdaptedCLIP(TrainableCLIP):
 
     # What a method is made of ------------------------------------------------------------------
 
+    @abstractmethod
     def make_parts(self) -> None:
         """Assign the trained modules, which are then the parts(); called once, by __init__."""
-        raise NotImplementedError
 
     def class_texts(self) -> tuple[str, ...]:
         """What the text encoder reads for the classes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,12 +21,13 @@ from peclip_fast.errors import InputError
 QKV = Callable[[Tensor], Tensor]  # LN1 x (N, L, D) -> what is added to the product (N, L, 3D)
 
 
-class FrozenBlock:
+class FrozenBlock(ABC):
     """x + attend(x), and of that x + feed_forward(x), is the block; norms and scales are within.
 
     ``heads`` and ``merge`` are the two halves of the attention, before and after the softmax.
     """
 
+    @abstractmethod
     def heads(
         self,
         x: Tensor,
@@ -34,19 +36,18 @@ class FrozenBlock:
         backend: str = "auto",
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, L, D) -> q (N, heads, queries or L, d), k and v (N, heads, L, d)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def merge(self, mixed: Tensor, backend: str = "auto") -> Tensor:
         """Values mixed by the softmax, side by side (N, L, heads * d), -> (N, L, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
         """What the MLP adds: (..., D) -> (..., D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def norm_2(self, x: Tensor) -> Tensor:
         """What the MLP reads of x, (..., D) -> (..., D)."""
-        raise NotImplementedError
 
     def attend(
         self,
@@ -97,9 +98,9 @@ class PlainBlock(FrozenBlock):
         self.scale_1, self.scale_2 = scales
         self.mlp, self.mlp_in, self.activation, self.mlp_out = mlp
 
+    @abstractmethod
     def packed(self) -> tuple[Tensor, Tensor]:
         """Weight (3D, D) and bias (3D,) of queries, keys and values."""
-        raise NotImplementedError
 
     def heads(
         self,

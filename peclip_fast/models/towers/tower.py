@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +14,7 @@ from peclip_fast.models.hooks import Hooks
 from peclip_fast.models.towers.blocks import FrozenBlock
 
 
-class Tower:
+class Tower(ABC):
     """An encoder as its blocks, with ``embed`` before them and ``project`` after them.
 
     Attributes:
@@ -24,9 +25,9 @@ class Tower:
     blocks: list[FrozenBlock]
     causal: bool = False
 
+    @abstractmethod
     def renew(self, x: Tensor, learned: Tensor) -> Tensor:
         """Tokens (N, L, D) with ``learned`` (N, P, D) in the place of the P prompts."""
-        raise NotImplementedError
 
     def walk(
         self,
@@ -37,6 +38,7 @@ class Tower:
         backend: str = "auto",
         queries: int | None = None,
         recomputed: int = 0,
+        maps: list[Tensor] | None = None,
     ) -> Tensor:
         """From the first block's input to the last block's output, (N, L, D).
 
@@ -47,11 +49,13 @@ class Tower:
             backend: of the operators.
             queries: how many leading tokens of the output are wanted; all unless given.
             recomputed: how many blocks keep no activations and run again in the backward pass.
+            maps: given, it gets each block's attention maps (N, heads, L, L); the attention is
+                then of all tokens, without a mask, and in plain PyTorch.
         """
         last = len(self.blocks) - 1
         for i in range(len(self.blocks)):
             learned = context[i] if 0 < i < len(context) else None
-            given = (i, x, learned, hooks, backend, queries if i == last else None)
+            given = (i, x, learned, hooks, backend, queries if i == last else None, maps)
             if i < recomputed and torch.is_grad_enabled():
                 x = checkpoint(
                     self._block, *given, use_reentrant=False, preserve_rng_state=hooks.random
@@ -68,6 +72,7 @@ class Tower:
         hooks: Hooks,
         backend: str,
         queries: int | None,
+        maps: list[Tensor] | None,
     ) -> Tensor:
         block = self.blocks[i]
         if learned is not None:
@@ -75,7 +80,11 @@ class Tower:
         if hooks.enter is not None:
             x = hooks.enter(i, x)
         qkv = None if hooks.qkv is None else partial(hooks.qkv, i)
-        y = block.attend(x, causal=self.causal, queries=queries, qkv=qkv, backend=backend)
+        if maps is None:
+            y = block.attend(x, causal=self.causal, queries=queries, qkv=qkv, backend=backend)
+        else:
+            y, found = block.attend_with_maps(x, qkv)
+            maps.append(found)
         x = x[:, :queries]
         x = x + y if hooks.attention is None else hooks.attention(i, y, x)
         y = block.feed_forward(x, backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import open_clip
@@ -51,10 +52,11 @@ class VisionTower(Tower):
         self.mean, self.std = tuple(mean), tuple(std)
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype:
         """Of the frames that embed() takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """The first block's input (N, L, D).
 
@@ -64,19 +66,18 @@ class VisionTower(Tower):
             shift: (N, 1, D) or what broadcasts to (N, prefix + patches, D), added where positions
                 are: to the class token and the patches.
         """
-        raise NotImplementedError
 
     def renew(self, x: Tensor, learned: Tensor) -> Tensor:
         """See Tower."""
         return torch.cat([x[:, : -learned.shape[1]], learned], 1)
 
+    @abstractmethod
     def pool(self, x: Tensor) -> Tensor:
         """The last block's output (N, ``queries`` or L, D) -> pooled features (N, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, pooled: Tensor) -> Tensor:
         """Pooled features (N, D) -> image features (N, E), in the space shared with the texts."""
-        raise NotImplementedError
 
     def project(self, x: Tensor) -> Tensor:
         """The last block's output (N, ``queries`` or L, D) -> image features (N, E)."""
@@ -94,9 +95,9 @@ class VisionTower(Tower):
         shares.requires_grad_(torch.is_grad_enabled())
         return self.pool_mean(x, shares[:, 0]), shares
 
+    @abstractmethod
     def pool_mean(self, x: Tensor, shares: Tensor) -> Tensor:
         """Tokens (N, L, D) of which (N, 1, L) are taken -> pooled features (N, D)."""
-        raise NotImplementedError
 
 
 class CLIPVision(VisionTower):
