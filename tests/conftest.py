@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,9 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import open_clip
-from helpers.tiny_runs import write_clips
+from helpers.tiny_runs import write_clips, write_config
 
+from peclip_fast.commands.train import main as train
 from peclip_fast.data.decoding import clip_index
 from peclip_fast.models.backbone import save_backbone
 
@@ -69,3 +71,20 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of frame folders: three colours, 15 training and 9 test clips."""
     return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    tiny_backbone: str, tiny_clips: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run of PE-CLIP on tiny_clips, which nobody changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = write_config(folder / "c.yaml", tiny_backbone, tiny_clips)
+    assert train(["--config", str(config), "--output", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def tiny_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of trained_run for the tests of one file."""
+    return Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("copied") / "run"))

@@ -6,25 +6,15 @@ import csv
 import json
 
 import pytest
-from helpers.tiny_runs import write_config
 
 from peclip_fast.commands.predict import main
-from peclip_fast.commands.train import main as train
 
 
-@pytest.fixture(scope="module")
-def run(tiny_backbone, tiny_clips, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = write_config(folder / "c.yaml", tiny_backbone, tiny_clips)
-    assert train(["--config", str(config), "--output", str(folder / "run")]) == 0
-    return folder / "run"
-
-
-def test_json_agrees_with_the_evaluation(run, capsys):
-    with (run / "predictions.csv").open() as file:
+def test_json_agrees_with_the_evaluation(tiny_run, capsys):
+    with (tiny_run / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     capsys.readouterr()
-    assert main([str(run), *(row["path"] for row in rows), "--json"]) == 0
+    assert main([str(tiny_run), *(row["path"] for row in rows), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [entry["path"] for entry in found] == [row["path"] for row in rows]
     for entry, row in zip(found, rows, strict=True):
@@ -34,23 +24,23 @@ def test_json_agrees_with_the_evaluation(run, capsys):
             assert probability == pytest.approx(float(row[name]), abs=1e-5)
 
 
-def test_table(run, tiny_clips, capsys):
+def test_table(tiny_run, tiny_clips, capsys):
     clip = str(tiny_clips / "test" / "anger" / "000")
-    assert main([str(run), clip]) == 0
+    assert main([str(tiny_run), clip]) == 0
     heads, line = capsys.readouterr().out.splitlines()
     assert heads.split() == ["clip", "prediction", "anger", "happiness", "sadness"]
     assert line.split()[0] == clip
     assert len(line.split()) == 5
 
 
-def test_a_real_video(run, assets, capsys):
+def test_a_real_video(tiny_run, assets, capsys):
     video = str(assets / "videos" / "single_face_640x360_h264.mp4")
-    assert main([str(run), video, "--json"]) == 0
+    assert main([str(tiny_run), video, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["path"] == video
 
 
 @pytest.mark.parametrize("kind", ["text", "truncated", "missing", "empty folder"])
-def test_a_bad_clip_is_named_alone(run, tiny_clips, assets, tmp_path, capsys, kind):
+def test_a_bad_clip_is_named_alone(tiny_run, tiny_clips, assets, tmp_path, capsys, kind):
     bad = tmp_path / "bad.mp4"
     if kind == "text":
         bad.write_text("hello")
@@ -60,16 +50,16 @@ def test_a_bad_clip_is_named_alone(run, tiny_clips, assets, tmp_path, capsys, ki
     elif kind == "empty folder":
         bad.mkdir()
     capsys.readouterr()
-    assert main([str(run), str(tiny_clips / "test" / "anger" / "000"), str(bad)]) == 2
+    assert main([str(tiny_run), str(tiny_clips / "test" / "anger" / "000"), str(bad)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {bad}")
     assert err.count("\n") == 1
 
 
-def test_a_model_of_other_sizes_is_refused(run, tiny_clips, capsys):
+def test_a_model_of_other_sizes_is_refused(tiny_run, tiny_clips, capsys):
     clip = str(tiny_clips / "test" / "anger" / "000")
-    assert main([str(run), clip, "--model.reduction", "8"]) == 2
+    assert main([str(tiny_run), clip, "--model.reduction", "8"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "tensors differ" in err

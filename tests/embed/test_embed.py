@@ -7,33 +7,24 @@ import shutil
 
 import pytest
 import torch
-from helpers.tiny_runs import write_clips, write_config
+from helpers.tiny_runs import write_clips
 from PIL import Image
 from safetensors import safe_open
 
 from peclip_fast import InputError
 from peclip_fast.commands.embed import main
-from peclip_fast.commands.train import main as train
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.run import RunConfig
 from peclip_fast.embed.runs import run_titles
 from peclip_fast.engine.run_folder import RunFolder
 
 
-@pytest.fixture(scope="module")
-def run(tiny_backbone, tiny_clips, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = write_config(folder / "c.yaml", tiny_backbone, tiny_clips)
-    assert train(["--config", str(config), "--output", str(folder / "run")]) == 0
-    return folder / "run"
-
-
-def test_the_files(run, tiny_clips, capsys):
+def test_the_files(tiny_run, tiny_clips, capsys):
     capsys.readouterr()
-    assert main([str(run)]) == 0
+    assert main([str(tiny_run)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    folder = run / "embedding"
+    folder = tiny_run / "embedding"
     names = ["curves.png", "embedding.png", "embedding.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
     lines = out.splitlines()
@@ -59,24 +50,24 @@ def test_the_files(run, tiny_clips, capsys):
 
 
 @pytest.fixture(scope="module")
-def other(run, tiny_clips, tmp_path_factory):
+def other(tiny_run, tiny_clips, tmp_path_factory):
     """The same run of other clips, under the same name elsewhere."""
     folder = tmp_path_factory.mktemp("other") / "run"
-    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("embedding"))
+    shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("embedding"))
     clips = write_clips(folder.parent / "clips", train=1, test=2)
     (folder / "config.yaml").write_text(
-        (run / "config.yaml").read_text().replace(str(tiny_clips), str(clips))
+        (tiny_run / "config.yaml").read_text().replace(str(tiny_clips), str(clips))
     )
     return folder
 
 
-def test_several_runs(run, other, tmp_path, capsys):
+def test_several_runs(tiny_run, other, tmp_path, capsys):
     """A column each, the numbers under each one's title."""
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert main([str(other), "--output", str(alone)]) == 0
     capsys.readouterr()
     named = tmp_path / "named"
-    named.symlink_to(run)
+    named.symlink_to(tiny_run)
     assert main([str(named), str(other), "--output", str(both)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [str(both / "embedding.safetensors"), str(both / "embedding.png")]
@@ -126,29 +117,30 @@ def refused(capsys, *argv):
     return err
 
 
-def test_what_can_not_be_drawn(run, tiny_clips, tmp_path, capsys):
+def test_what_can_not_be_drawn(tiny_run, tiny_clips, tmp_path, capsys):
     assert "no run there" in refused(capsys, tmp_path)
     output = tmp_path / "output"
     few = write_clips(tmp_path / "few", train=1, test=1)
-    err = refused(capsys, run, "--data.root", few, "--output", output)
+    err = refused(capsys, tiny_run, "--data.root", few, "--output", output)
     assert "folder: 3 test clips, expected at least 4" in err
     other = write_clips(tmp_path / "other", train=1, test=2)
     for split in ("train", "test"):
         (other / split / "anger").rename(other / split / "fear")
-    assert "fear" in refused(capsys, run, "--data.root", other, "--output", output)
+    assert "fear" in refused(capsys, tiny_run, "--data.root", other, "--output", output)
     file = tmp_path / "file"
     file.write_text("")
-    assert f"{file} is a file" in refused(capsys, run, "--output", file / "x")
+    assert f"{file} is a file" in refused(capsys, tiny_run, "--output", file / "x")
     relabelled = tmp_path / "relabelled"
-    shutil.copytree(run, relabelled)
+    shutil.copytree(tiny_run, relabelled)
     (relabelled / "config.yaml").write_text(
-        (run / "config.yaml").read_text().replace(str(tiny_clips), str(other))
+        (tiny_run / "config.yaml").read_text().replace(str(tiny_clips), str(other))
     )
-    err = refused(capsys, run, relabelled, "--output", output)
-    assert f"{relabelled}: has the classes fear, happiness, sadness; expected those of {run}" in err
-    assert "expected different runs" in refused(capsys, run, run, "--output", output)
+    err = refused(capsys, tiny_run, relabelled, "--output", output)
+    assert f"{relabelled}: has the classes fear, happiness, sadness" in err
+    assert f"; expected those of {tiny_run}" in err
+    assert "expected different runs" in refused(capsys, tiny_run, tiny_run, "--output", output)
     copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    shutil.copytree(tiny_run, copy)
     (copy / "metrics.csv").unlink()
     assert f"{copy / 'metrics.csv'}: no such file" in refused(capsys, copy)
     assert not output.exists()
