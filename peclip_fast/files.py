@@ -25,8 +25,16 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new."""
+def write_bytes(
+    path: Path, data: bytes | bytearray | memoryview, former: Path | None = None
+) -> None:
+    """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new.
+
+    Args:
+        path: of the file.
+        data: its content.
+        former: what the old file becomes; a kill may then leave it there, and nothing at ``path``.
+    """
     side = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
     try:
         with naming(path):
@@ -34,6 +42,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if former is not None and path.exists():
+                os.replace(path, former)
             os.replace(side, path)
     finally:
         side.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
 
-VERSION = 3  # raise it when the clips change: a folder of another version is drawn anew
+VERSION = 4  # raise it when the clips change: a folder of another version is drawn anew
 MARKER = "demo.json"
 SIZE = 96  # height and width of a frame, in pixels
 RATE = 12  # frames per second

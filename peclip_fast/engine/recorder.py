@@ -105,6 +105,11 @@ class Recorder:
                 self.skipped[clip.reason] = None
                 self._print(f"warning: clip skipped: {clip.reason}", sys.stderr)
 
+    def warn(self, message: str) -> None:
+        """Say it once for all processes."""
+        if self.world.first:
+            self._print(f"warning: {message}", sys.stderr)
+
     def batch_done(self, batch: Mapping[str, Any], loss: Tensor, step: int) -> None:
         """Count the clips, draw the loss."""
         self.mark = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.locks import locked
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import backbone_folder
 from peclip_fast.models.pretrained import create_model, from_pretrained
@@ -45,7 +47,8 @@ def train_run(
         tell: gets, in the first process, the lines that say what is trained on what.
 
     Raises:
-        InputError: something that was given can't be used. Nothing is left of a new run.
+        InputError: something that was given can't be used, or another process is at this run.
+            Nothing is left of a new run.
         OSError: a file can't be written; the last checkpoint stays.
         Stopped: by SIGINT or SIGTERM, which in a notebook is its button; says how to go on.
     """
@@ -58,37 +61,51 @@ def train_run(
     model = create_model(classes=splits.classes, **vars(config.model))
     model.recompute(config.train.recompute)
     world.share(config.train.batch_size)
-    try:
-        with watch():
-            if world.first:
-                _open(run, config)
-                tell(_summary(config, splits, model, run, device, world))
-            gather(None)  # nobody reads the run folder before it is there
-            trained = train(model, splits, config, run, device, world)
-            predictions = predict(model, splits.test, config, device, world)
-            clips_trained = {
-                "training_clips": len(splits.train),
-                "skipped_training_clips": trained.skipped,
-            }
-            report = Report(
-                config,
-                splits.test,
-                predictions,
-                splits.classes,
-                protocol(config, run),
-                facts(model, device, world.size) | clips_trained,
-            )
-            if world.first:
-                model.save_pretrained(run.model)
-                write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
-                report.write(run.path)  # its last file says that the run has ended
-            return report
-    except InputError:
-        if world.first and not run.last.exists():
-            run.discard()  # nothing was learned yet; a corrected command finds its place free
-        raise
-    except Stopped as stopped:
-        raise Stopped(stopped.number, f"go on with it by {resume_command(run, world)}") from None
+    with watch(), locked(run.path) if world.first else nullcontext():
+        try:
+            return _whole_run(model, config, splits, run, device, world, tell)
+        except InputError:
+            if world.first and not run.begun:
+                run.discard()  # nothing was learned yet; a corrected command finds its place free
+            raise
+        except Stopped as stopped:
+            advice = f"go on with it by {resume_command(run, world)}"
+            raise Stopped(stopped.number, advice) from None
+
+
+def _whole_run(
+    model: AdaptedCLIP,
+    config: RunConfig,
+    splits: DatasetSplits,
+    run: RunFolder,
+    device: torch.device,
+    world: World,
+    tell: Callable[[str], None],
+) -> Report:
+    """Train, test and write; args as ``train_run``."""
+    if world.first:
+        _open(run, config)
+        tell(_summary(config, splits, model, run, device, world))
+    gather(None)  # nobody reads the run folder before it is there
+    trained = train(model, splits, config, run, device, world)
+    predictions = predict(model, splits.test, config, device, world)
+    clips_trained = {
+        "training_clips": len(splits.train),
+        "skipped_training_clips": trained.skipped,
+    }
+    report = Report(
+        config,
+        splits.test,
+        predictions,
+        splits.classes,
+        protocol(config, run),
+        facts(model, device, world.size) | clips_trained,
+    )
+    if world.first:
+        model.save_pretrained(run.model)
+        write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+        report.write(run.path)  # its last file says that the run has ended
+    return report
 
 
 def resume_command(run: RunFolder, world: World) -> str:
@@ -166,9 +183,10 @@ def predict_clips(
 
 
 def _open(run: RunFolder, config: RunConfig) -> None:
-    run.path.mkdir(parents=True, exist_ok=True)
     run.clear_partial()
-    if not run.exists:  # the first file, so that a kill leaves either a run or an empty folder
+    if run.exists:  # perhaps since a moment ago
+        run.check_going_on(config)
+    else:  # the first file, so that a kill leaves either a run or an empty folder
         write_text(run.config, config.to_yaml())
     run.last.parent.mkdir(exist_ok=True)
 
@@ -182,7 +200,7 @@ def _summary(
     world: World,
 ) -> str:
     trained = sum(p.numel() for p in model.trained_parameters().values())
-    going_on = " (resumed)" if run.last.exists() else ""
+    going_on = " (resumed)" if run.begun else ""
     lines = [
         config.title,
         f"{len(splits.train)} training and {len(splits.test)} test clips of "

@@ -174,7 +174,7 @@ def test_select_best_says_so(config, tmp_path, capsys):
     assert main([*argv, "--data.mix.mixup", "0"]) == 0
     rows = history(run.path)
     wars = [float(row["test_war"]) for row in rows]
-    best = read_best(run.best)
+    best, _ = read_best(run.best)
     assert best.epoch == 1 + wars.index(max(wars))
     report = json.loads((run.path / "report.json").read_text())
     assert report["war"] == max(wars)

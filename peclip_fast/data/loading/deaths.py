@@ -1,0 +1,103 @@
+"""What becomes of a loader whose worker process was killed, as the system does without memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from peclip_fast.errors import InputError
+
+# What a loader raises: PyTorch's word, or what is met in fetching a batch from who has just died.
+DEATHS = (RuntimeError, ConnectionError, EOFError)
+MOST = 3  # deaths without a batch between them
+_KILLED = re.compile(r"DataLoader worker \(pid.*\) (?:is|was) killed by signal: ([^.]*)")
+_GONE = re.compile(r"DataLoader worker \(pid.*\) exited unexpectedly")
+
+
+def hear_no_deaths() -> None:
+    """Keep PyTorch from answering SIGCHLD outside of ``hearing_deaths()``.
+
+    Its answer to a dead worker raises an error wherever the program stands, as in the middle of an
+    optimizer step.
+    """
+    signal_handling._set_SIGCHLD_handler()  # once, and in the main thread only
+    if _Hearing.handler is None and signal_handling._SIGCHLD_handler_set:
+        _Hearing.handler = signal.getsignal(signal.SIGCHLD)
+        signal.signal(signal.SIGCHLD, _answer)
+
+
+@contextlib.contextmanager
+def hearing_deaths() -> Iterator[None]:
+    """Have the death of a worker, also of a while ago, raise an error within the block."""
+    _Hearing.now = True
+    try:
+        signal_handling._error_if_any_worker_fails()
+        yield
+    finally:
+        _Hearing.now = False
+
+
+def tell_of_death(error: Exception, deaths: int) -> None:
+    """Say that new workers are started.
+
+    Args:
+        error: one of DEATHS; a RuntimeError of another kind is raised again.
+        deaths: while one batch was waited for.
+
+    Raises:
+        InputError: there were too many.
+    """
+    if found := _KILLED.search(str(error)):
+        how = f"was killed ({found[1].strip()})"
+    elif not isinstance(error, RuntimeError) or _GONE.search(str(error)):
+        how = "has ended"
+    else:
+        raise error
+    if deaths >= MOST:
+        raise InputError(
+            f"a process that reads clips {how}, {deaths} times for one batch; the system does so "
+            "when memory or shared memory (/dev/shm) is short: lower data.num_workers, "
+            "data.prefetch or train.batch_size"
+        ) from None
+    message = f"warning: a process that reads clips {how}; starting new ones"
+    print(message, file=sys.stderr, flush=True)
+
+
+def kill_workers(batches: Any) -> None:
+    """End the workers of a loader's iterator of which one has died.
+
+    The orderly way could wait for a lock that the dead one held.
+    """
+    if not isinstance(batches, _MultiProcessingDataLoaderIter):
+        return
+    batches._shutdown = True  # it has nothing to do any more
+    if batches._worker_pids_set:
+        signal_handling._remove_worker_pids(id(batches))
+        batches._worker_pids_set = False
+    if hasattr(batches, "_pin_memory_thread"):
+        batches._pin_memory_thread_done_event.set()
+    for worker in batches._workers:
+        worker.kill()
+        worker.join()
+    for queue in batches._index_queues:
+        queue.cancel_join_thread()
+        queue.close()
+
+
+class _Hearing:
+    """Whether an error is welcome, and PyTorch's handler once it is known."""
+
+    now = False
+    handler: Any = None
+
+
+def _answer(number: int, frame: Any) -> None:
+    if _Hearing.now:
+        _Hearing.handler(number, frame)
