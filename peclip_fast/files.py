@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -86,6 +88,38 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder}: can't write there ({error.strerror})") from error
 
 
+def can_be_made(folder: Path) -> bool:
+    """Whether a folder is there, or can be made, and files in it."""
+    path = folder.absolute()
+    existing = next((p for p in (path, *path.parents) if os.path.lexists(p)), Path("/"))
+    homeless = folder.parts[0].startswith("~")  # what expanduser() leaves
+    return not homeless and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
 def cache_folder() -> Path:
-    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peclip_fast"
+    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's.
+
+    Where that can't be written, it is a folder of this user's among the temporary files, and a
+    warning says so once.
+    """
+    return _cache_below(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+
+
+@functools.cache
+def _cache_below(base: str) -> Path:
+    folder = Path(base) / "peclip_fast"
+    if can_be_made(folder):
+        return folder
+    try:
+        other = Path(tempfile.gettempdir()) / f"peclip_fast-{os.getuid()}"
+        other.mkdir(mode=0o700, exist_ok=True)
+        if other.is_symlink() or other.stat().st_uid != os.getuid():  # someone else's
+            other = Path(tempfile.mkdtemp(prefix="peclip_fast-"))
+    except OSError:  # nothing can be written anywhere; who needs the cache says so
+        return folder
+    where = "no home directory" if base.startswith("~") else f"{folder}: can't write there"
+    print(
+        f"warning: {where}: the cache is in {other}; XDG_CACHE_HOME names another place",
+        file=sys.stderr,
+    )
+    return other

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from peclip_fast.commands.running import leave, run_command
+from peclip_fast.commands.streams import prepare_streams
 from peclip_fast.errors import InputError, hint
 from peclip_fast.version import __version__
 
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def script(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command as all that this process does."""
+    prepare_streams()
+    # Without a home directory it says at length that it uses a temporary one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     leave(main(argv))
 
 

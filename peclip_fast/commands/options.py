@@ -87,7 +87,7 @@ class CommandLine:
         if dotted and not self.shows:
             raise InputError(f"unknown option {dotted[0].partition('=')[0]}")
         if {"-h", "--help"} & set(own):
-            print(self.help(_config_names(own), dotted))
+            print(self.help(_config_names(own), dotted), flush=True)
             raise SystemExit(0)
         known = [name for action in self.parser._actions for name in action.option_strings]
         for word in own:

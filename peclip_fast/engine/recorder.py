@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from peclip_fast.engine.distributed import World, gather
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_text
+from peclip_fast.stopping import ask
 
 CURVE_STEPS = 10  # optimizer steps between points of TensorBoard's loss curve
 
@@ -165,8 +167,11 @@ class Recorder:
         return "  ".join(parts)
 
     def _print(self, line: str, file: Any) -> None:
-        with tqdm.external_write_mode(file):
-            print(line, file=file, flush=True)
+        try:
+            with tqdm.external_write_mode(file):
+                print(line, file=file, flush=True)
+        except OSError:  # here the run isn't at rest
+            ask(signal.SIGPIPE)
 
     def _close_bar(self) -> None:
         if self.bar is not None:

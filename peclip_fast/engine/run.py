@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ import torch
 from peclip_fast.config.run import Difference, RunConfig
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import described
-from peclip_fast.engine.distributed import World, gather, set_up
+from peclip_fast.engine.distributed import World, gather, naming_lost_peers, set_up
 from peclip_fast.engine.evaluation import Predictions, predict
 from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
@@ -49,8 +50,10 @@ def train_run(
     Raises:
         InputError: something that was given can't be used, or another process is at this run.
             Nothing is left of a new run.
-        OSError: a file can't be written; the last checkpoint stays.
-        Stopped: by SIGINT or SIGTERM, which in a notebook is its button; says how to go on.
+        OSError: a file can't be written, or another process of the run has ended; the last
+            checkpoint stays.
+        Stopped: by a signal, which in a notebook is its button, or as standard output was closed;
+            says how to go on.
     """
     world = world or World.from_environment()
     device = device or set_up(config.train, world)
@@ -61,15 +64,20 @@ def train_run(
     model = create_model(classes=splits.classes, **vars(config.model))
     model.recompute(config.train.recompute)
     world.share(config.train.batch_size)
+    advice = f"go on with it by {resume_command(run, world)}"
     with watch(), locked(run.path) if world.first else nullcontext():
         try:
-            return _whole_run(model, config, splits, run, device, world, tell)
-        except InputError:
+            with naming_lost_peers(advice):
+                return _whole_run(model, config, splits, run, device, world, tell)
+        except BrokenPipeError:  # tell's
+            raise Stopped(signal.SIGPIPE, advice) from None
+        except ConnectionError:  # it goes on by the advice
+            raise
+        except Exception:
             if world.first and not run.begun:
                 run.discard()  # nothing was learned yet; a corrected command finds its place free
             raise
         except Stopped as stopped:
-            advice = f"go on with it by {resume_command(run, world)}"
             raise Stopped(stopped.number, advice) from None
 
 
