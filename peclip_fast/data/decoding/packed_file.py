@@ -17,7 +17,8 @@ from peclip_fast.data.decoding.video_index import packets, reason
 from peclip_fast.errors import InputError
 
 _NOTE, _DIGEST = "PECLIP_FAST", "sha256"
-_FORMAT = "matroska"
+_FORMAT, _SUFFIX = "matroska", ".mkv"
+_RAW = "mjpeg"  # the format that FFmpeg sees in JPEG images after something unknown
 
 
 def packed_file(
@@ -82,6 +83,8 @@ def check_packed(path: Path) -> dict[str, Any] | None:
     try:
         container: InputContainer = av.open(str(path), "r")
         with container:
+            if path.suffix == _SUFFIX and container.format.name == _RAW:
+                raise InputError(f"{path}: damaged: a Matroska file without its first bytes")
             text = container.metadata.get(_NOTE)
             if text is None or not container.streams.video:
                 return None
@@ -89,6 +92,8 @@ def check_packed(path: Path) -> dict[str, Any] | None:
             size = stream.codec_context.height, stream.codec_context.width
             digest = _digest(size, ((p.pts, bytes(p)) for p in packets(container, stream)))
             note = json.loads(text)
+    except InputError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged, or not there: {reason(error)}") from None
     if not isinstance(note, dict) or note.get(_DIGEST) != digest:
