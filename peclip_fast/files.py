@@ -76,24 +76,17 @@ def check_writable(folder: Path) -> None:
     Nothing is left behind: the trial file has no name.
     """
     existing = folder
-    while not existing.exists():
+    while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"{folder}: {existing} is a file; expected a folder")
+        what = "a link to nothing" if existing.is_symlink() and not existing.exists() else "a file"
+        raise InputError(f"{folder}: {existing} is {what}; expected a folder")
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(ROOM))
             file.flush()
     except OSError as error:
         raise InputError(f"{folder}: can't write there ({error.strerror})") from error
-
-
-def can_be_made(folder: Path) -> bool:
-    """Whether a folder is there, or can be made, and files in it."""
-    path = folder.absolute()
-    existing = next((p for p in (path, *path.parents) if os.path.lexists(p)), Path("/"))
-    homeless = folder.parts[0].startswith("~")  # what expanduser() leaves
-    return not homeless and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def cache_folder() -> Path:
@@ -107,9 +100,11 @@ def cache_folder() -> Path:
 
 @functools.cache
 def _cache_below(base: str) -> Path:
-    folder = Path(base) / "peclip_fast"
-    if can_be_made(folder):
-        return folder
+    folder, homeless = Path(base) / "peclip_fast", base.startswith("~")
+    with contextlib.suppress(InputError):
+        if not homeless:
+            check_writable(folder)
+            return folder
     try:
         other = Path(tempfile.gettempdir()) / f"peclip_fast-{os.getuid()}"
         other.mkdir(mode=0o700, exist_ok=True)
@@ -117,7 +112,7 @@ def _cache_below(base: str) -> Path:
             other = Path(tempfile.mkdtemp(prefix="peclip_fast-"))
     except OSError:  # nothing can be written anywhere; who needs the cache says so
         return folder
-    where = "no home directory" if base.startswith("~") else f"{folder}: can't write there"
+    where = "no home directory" if homeless else f"{folder}: can't write there"
     print(
         f"warning: {where}: the cache is in {other}; XDG_CACHE_HOME names another place",
         file=sys.stderr,

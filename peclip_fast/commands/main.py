@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -45,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     for words in (2, 1):
         name = " ".join(argv[:words])
-        if name in COMMANDS:
-            return command(name)(argv[words:])
+        if name in COMMANDS:  # signals are answered while it is imported, too
+            return run_command(functools.partial(_run, name), argv[words:])
     return run_command(_without_command, argv)
 
 
@@ -63,6 +64,10 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
     module = import_module(f"peclip_fast.commands.{name.replace(' ', '.')}")
     run: Callable[[Sequence[str]], int] = module.main
     return run
+
+
+def _run(name: str, argv: Sequence[str]) -> int:
+    return command(name)(argv)
 
 
 def usage() -> str:

@@ -114,7 +114,7 @@ class _Worker:
                 answer, error = self.connection.recv()
             except (EOFError, OSError):
                 self.process.join()
-                return (Lost(f"the process that read it {_end(self.process.exitcode)}"),)
+                return (Lost(f"the process that read it {ended(self.process.exitcode)}"),)
             if error is not None:
                 raise error
             return (answer,)
@@ -146,7 +146,8 @@ def _serve(work: Callable[[Any], Any], connection: Connection, inherited: Connec
             connection.send(answer)
 
 
-def _end(exitcode: int | None) -> str:
+def ended(exitcode: int | None) -> str:
+    """How a process came to its end, after its name."""
     if exitcode is not None and exitcode < 0:
         return f"was ended by {signal.Signals(-exitcode).name}"
     return f"ended with code {exitcode}"

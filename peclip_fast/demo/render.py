@@ -162,14 +162,14 @@ def prepare_demo(root: Path, variant: Variant) -> None:
         for folder in {(side / path).parent for clip in clips for path in clip.paths}:
             folder.mkdir(parents=True)
         workers, draw = len(os.sched_getaffinity(0)), functools.partial(_draw, side)
-        drawn: dict[int, list[IndexRow] | Lost] = {}
         with contextlib.closing(over_clips(draw, clips, workers, PATIENCE, "drawing")) as answers:
-            for index, rows in answers:
-                if isinstance(rows, Lost):
-                    raise OSError(f"{side / clips[index].paths[0]}: not drawn: {rows.reason}")
-                drawn[index] = rows
-        in_order = [row for index in range(len(clips)) for row in drawn[index]]
-        write_index(side / CUES, in_order, {"landmarks": "true", "parsing": "true"})
+            drawn = dict(answers)
+        rows: list[IndexRow] = []
+        for index, clip in enumerate(clips):
+            if isinstance(drawn[index], Lost):
+                raise OSError(f"{root / clip.paths[0]}: not drawn: {drawn[index].reason}")
+            rows += drawn[index]
+        write_index(side / CUES, rows, {"landmarks": "true", "parsing": "true"})
         texts = {path: description(clip, path) for clip in clips for path in clip.paths}
         write_descriptions(side / DESCRIPTIONS, texts)
         write_text(side / MARKER, json.dumps(marker))

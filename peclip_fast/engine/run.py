@@ -66,6 +66,7 @@ def train_run(
     world.share(config.train.batch_size)
     advice = f"go on with it by {resume_command(run, world)}"
     with watch(), locked(run.path) if world.first else nullcontext():
+        new = world.first and not run.exists
         try:
             with naming_lost_peers(advice):
                 return _whole_run(model, config, splits, run, device, world, tell)
@@ -74,7 +75,7 @@ def train_run(
         except ConnectionError:  # it goes on by the advice
             raise
         except Exception:
-            if world.first and not run.begun:
+            if new and not run.begun:
                 run.discard()  # nothing was learned yet; a corrected command finds its place free
             raise
         except Stopped as stopped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,12 @@ from typing import Any
 from torch.utils.data._utils import signal_handling
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from peclip_fast.data.processes import ended
 from peclip_fast.errors import InputError
 
 # What a loader raises: PyTorch's word, or what is met in fetching a batch from who has just died.
 DEATHS = (RuntimeError, ConnectionError, EOFError)
 MOST = 3  # deaths without a batch between them
-_KILLED = re.compile(r"DataLoader worker \(pid.*\) (?:is|was) killed by signal: ([^.]*)")
-_GONE = re.compile(r"DataLoader worker \(pid.*\) exited unexpectedly")
 
 
 def hear_no_deaths() -> None:
@@ -44,22 +42,26 @@ def hearing_deaths() -> Iterator[None]:
         _Hearing.now = False
 
 
-def tell_of_death(error: Exception, deaths: int) -> None:
-    """Say that new workers are started.
+def replace_workers(error: Exception, batches: Any, deaths: int) -> None:
+    """Say that a worker has died, and end the others, so that new ones can be started.
+
+    They are killed, as the orderly way could wait for a lock that the dead one held.
 
     Args:
         error: one of DEATHS; a RuntimeError of another kind is raised again.
+        batches: the loader's iterator.
         deaths: while one batch was waited for.
 
     Raises:
         InputError: there were too many.
     """
-    if found := _KILLED.search(str(error)):
-        how = f"was killed ({found[1].strip()})"
-    elif not isinstance(error, RuntimeError) or _GONE.search(str(error)):
-        how = "has ended"
-    else:
+    if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
         raise error
+    how = "has ended"
+    if isinstance(batches, _MultiProcessingDataLoaderIter):
+        codes = [worker.exitcode for worker in batches._workers if worker.exitcode]
+        how = ended(codes[0]) if codes else how
+        _kill(batches)
     if deaths >= MOST:
         raise InputError(
             f"a process that reads clips {how}, {deaths} times for one batch; the system does so "
@@ -70,13 +72,7 @@ def tell_of_death(error: Exception, deaths: int) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def kill_workers(batches: Any) -> None:
-    """End the workers of a loader's iterator of which one has died.
-
-    The orderly way could wait for a lock that the dead one held.
-    """
-    if not isinstance(batches, _MultiProcessingDataLoaderIter):
-        return
+def _kill(batches: _MultiProcessingDataLoaderIter) -> None:
     batches._shutdown = True  # it has nothing to do any more
     if batches._worker_pids_set:
         signal_handling._remove_worker_pids(id(batches))

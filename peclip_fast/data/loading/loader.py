@@ -17,8 +17,7 @@ from peclip_fast.data.loading.deaths import (
     DEATHS,
     hear_no_deaths,
     hearing_deaths,
-    kill_workers,
-    tell_of_death,
+    replace_workers,
 )
 from peclip_fast.data.loading.decoders import choose_decoder
 from peclip_fast.data.loading.sampler import ClipBatchSampler
@@ -72,9 +71,8 @@ class ClipLoader(DataLoader[Any]):
                         batch = next(batches)
                 except DEATHS as error:
                     deaths += 1
-                    tell_of_death(error, deaths)
-                    kill_workers(self._iterator)
-                    batches = self._iterator = None
+                    dead, batches, self._iterator = self._iterator, None, None
+                    replace_workers(error, dead, deaths)
             yield batch
 
     def close(self) -> None:
