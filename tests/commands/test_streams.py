@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from peclip_fast.commands.train import main
+
 COMMAND = f"{sys.executable} -m peclip_fast"
 FULL = "error: standard output: No space left on device\n"
 
@@ -41,21 +43,18 @@ def test_whatever_they_are(arguments: str, streams: str, tmp_path: Path) -> None
 NAMES = "colère 怒り"
 
 
-@pytest.mark.parametrize(
-    "environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
-)
 def test_letters_that_an_encoding_lacks_are_escaped(
-    environment: dict[str, str], tiny_run: Path, tiny_clips: Path, tmp_path: Path
+    tiny_run: Path, tiny_clips: Path, tmp_path: Path
 ) -> None:
     clip = tmp_path / NAMES
     clip.symlink_to(next((tiny_clips / "test" / "anger").iterdir()))
-    missing = shell(f"{COMMAND} predict {tiny_run} '{NAMES}x'", tmp_path, **environment)
-    assert missing.returncode == 2
-    assert missing.stderr.startswith("error: col")
-    assert missing.stderr.count("\n") == 1
-    ended = shell(f"{COMMAND} predict {tiny_run} '{NAMES}'", tmp_path, **environment)
+    ended = shell(f"{COMMAND} predict {tiny_run} '{NAMES}'", tmp_path, PYTHONIOENCODING="ascii")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "\\u6012" in ended.stdout
+    assert "col\\xe8re \\u6012" in ended.stdout
+    ended = shell(f"{COMMAND} compare '{NAMES}' x", tmp_path, PYTHONIOENCODING="latin-1")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: colère \\u6012")
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -73,8 +72,10 @@ def test_a_run(streams: str, code: int, line: str, tiny_run: Path, tmp_path: Pat
     train = f"{COMMAND} train --config {tiny_run}/config.yaml --output run"
     ended = shell(f"{train} {streams}", tmp_path)
     assert (ended.returncode, ended.stderr) == (code, line)
+    if code == 2:  # nothing was learned yet
+        assert not (tmp_path / "run").exists()
+        return
     if code:
-        again = shell(f"{train} --resume", tmp_path)
-        assert again.returncode == 0, again.stderr
+        assert main(["--output", str(tmp_path / "run"), "--resume"]) == 0
     whole, found = (run / "model/model.safetensors" for run in (tiny_run, tmp_path / "run"))
     assert found.read_bytes() == whole.read_bytes()
