@@ -15,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -96,7 +96,6 @@ class Tally:
         first = {finding.kind: finding for finding in reversed(self.findings)}
         return {
             "campaign": self.name,
-            "seed": self.seed,
             "inputs": self.inputs,
             "refused": self.refused,
             "accepted": self.accepted,
@@ -133,7 +132,7 @@ class Campaign(Protocol):
     share: int
     """Inputs of a slice: a twentieth of what the acceptance asks for."""
 
-    def run(self, numbers: range, tally: Tally) -> None:
+    def run(self, numbers: Iterable[int], tally: Tally) -> None:
         """Try the inputs of these numbers."""
 
 

@@ -14,6 +14,7 @@ import select
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -75,7 +76,7 @@ class DamagedVideos:
         path.write_bytes(mutated((self.whole[kind],), damaged, tally.key(number)))
         return path
 
-    def run(self, numbers: range, tally: Tally) -> None:
+    def run(self, numbers: Iterable[int], tally: Tally) -> None:
         with Reader() as reader:
             for number in numbers:
                 path = self.clip(number, tally)

@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class StoredFile:
         self.whole = self.place.read_bytes()
         self.expected = self.content()
 
-    def run(self, numbers: range, tally: Tally) -> None:
+    def run(self, numbers: Iterable[int], tally: Tally) -> None:
         with little_memory():
             for number in numbers:
                 self.try_one(number, mutated((self.whole,), self.mutate, tally.key(number)), tally)

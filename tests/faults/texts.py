@@ -7,7 +7,7 @@ can stand, as there is no such file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class TextReader:
             verdict = judged(self.read, ())
             assert not verdict.kind, verdict.said  # or all would be refused for another reason
 
-    def run(self, numbers: range, tally: Tally) -> None:
+    def run(self, numbers: Iterable[int], tally: Tally) -> None:
         with little_memory():
             for number in numbers:
                 data = mutated(self.corpus, self.mutate, tally.key(number))
