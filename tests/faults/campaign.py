@@ -151,13 +151,14 @@ def judged(
     start = time.process_time()
     refused, kind, said = False, "", ""
     try:
-        with patience(), warnings.catch_warnings():
+        with patience(PATIENCE), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read()
     except refuses as error:
         refused, said = True, str(error)
         if said.splitlines() != [said]:
             refused, kind = False, f"{type(error).__name__} of {len(said.splitlines())} lines"
+            said = traceback.format_exc()
     except WrongError as error:
         kind = said = str(error)
     except HangError:
@@ -179,7 +180,7 @@ def _place(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def patience(seconds: float = PATIENCE) -> Iterator[None]:
+def patience(seconds: float) -> Iterator[None]:
     """Raises HangError when the time is up."""
 
     def ring(number: int, frame: FrameType | None) -> None:

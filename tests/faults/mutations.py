@@ -20,15 +20,15 @@ Mutate = Callable[[bytes, random.Random], bytes]
 
 # What stands in a field where a number, a name or a path was expected.
 ODD = (
-    "", " ", "\t", "0", "-1", "+1", "1e309", "1e-400", "9" * 19, "9" * 5000, "-" + "9" * 400, "NaN",
-    "inf", "-Infinity", "1_000", "0x10", "010", "٣", "²", "½", "Ⅷ", "１", "null", "~", "true", "yes",
-    "None", "\0", "a\0b", "\x1b[2J", "\x1a", "\x7f", "\u0085", "\u2028", "\u202e", "\u200b",
-    "\ufeff", "\ufffd", "\ud800", "\U0010ffff", "é", "e\u0301", "colère", "快乐", "İ", "ß", "ſ", "😀",
-    "'", '"', '""', '"a', 'a"b', '"a,b"', "`", "\\", "\\\\", "/", "//", ".", "..", "../..", "/dev",
-    "~/x", "C:\\a\\b", "C:", "a:b", "file:///x", "http://x/y", "-", "--help", "#", "# x", "%s", "%n",
-    "{}", "{0}", "{frames}", "[", "]", "{", "}", "[]", "[1,2]", "*", "?", "&a", "*a", "!x", "|", ">",
-    "A" * 300, "a/" * 3000, "A" * 140_000, "a b c", "a\rb", "a\nb", "a\x0bb", "a\x0cb", ",", ",,,",
-    ";", "=", "1,5", "1.5", "1e3", "path,label", "happiness", "Happy",
+    "", " ", "\t", "0", "-1", "+1", "1e309", "1e-400", "9" * 19, "9" * 5000, "-" + "9" * 400,
+    "NaN", "inf", "-Infinity", "1_000", "0x10", "010", "٣", "²", "½", "Ⅷ", "１", "null", "~",
+    "true", "yes", "None", "\0", "a\0b", "\x1b[2J", "\x1a", "\x7f", "\u0085", "\u2028", "\u202e",
+    "\u200b", "\ufeff", "\ufffd", "\ud800", "\U0010ffff", "é", "e\u0301", "colère", "快乐", "İ",
+    "ß", "ſ", "😀", "'", '"', '""', '"a', 'a"b', '"a,b"', "`", "\\", "\\\\", "/", "//", ".", "..",
+    "../..", "/dev", "~/x", "C:\\a\\b", "C:", "a:b", "file:///x", "http://x/y", "-", "--help", "#",
+    "# x", "%s", "%n", "{}", "{0}", "{frames}", "[", "]", "{", "}", "[]", "[1,2]", "*", "?", "&a",
+    "*a", "!x", "|", ">", "A" * 300, "a/" * 3000, "A" * 140_000, "a b c", "a\rb", "a\nb", "a\x0bb",
+    "a\x0cb", ",", ",,,", ";", "=", "1,5", "1.5", "1e3", "path,label", "happiness", "Happy",
 )  # fmt: skip
 _FIELD = re.compile(r"[,\t ;:/]")
 
@@ -240,16 +240,18 @@ def whole_json(data: bytes, rng: random.Random) -> bytes:
 
 
 _YAML = (
-    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "<<: *nothing\n", "<<: {model: {}}\n", "&x\n*x\n",
-    "data: &d {classes: *d}\n", "!!python/object/apply:os.system ['true']\n", "!!binary aGk=\n",
-    "? [a, b]\n: c\n", "data:\n\tframes: 1\n", "--- 1\n--- 2\n", "%YAML 9.9\n---\n", "data: !!set {a}\n",
-    "data: {frames: 0o17}\n", "data: {frames: 1:30}\n", "data: {fold: 2001-01-01}\n", "[" * 3000,
-    "data: {root: !!float x}\n", "- a\n- b\n", "{data: {frames: 1}, data: {frames: 2}}\n", "'",
-    "data: {classes: [yes, no]}\n", "data: {classes: [1, 2]}\n", "data: {classes: {a: 1}}\n", "...",
-    "data: {root: [a]}\n", "data: 3\n", "train: {lr: 3}\n", "train: {lr: {adapters: [1]}}\n", "? ",
-    "data: {mix: null}\n", "data: null\n", "model: {method: [pe_clip]}\n", "1: 2\n", "null: 1\n",
-    "over: 3\n", "over: [a]\n", "over: {}\n", "train: {epochs: .nan}\n", "train: {epochs: .inf}\n",
-    "data: {frames: 1e3}\n", "data: {frames: 16.0}\n", "data: {frames: true}\n", "data.frames: 3\n",
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "<<: *nothing\n", "<<: {model: {}}\n",
+    "&x\n*x\n", "data: &d {classes: *d}\n", "!!python/object/apply:os.system ['true']\n",
+    "!!binary aGk=\n", "? [a, b]\n: c\n", "data:\n\tframes: 1\n", "--- 1\n--- 2\n",
+    "%YAML 9.9\n---\n", "data: !!set {a}\n", "data: {frames: 0o17}\n", "data: {frames: 1:30}\n",
+    "data: {fold: 2001-01-01}\n", "[" * 3000, "data: {root: !!float x}\n", "- a\n- b\n",
+    "{data: {frames: 1}, data: {frames: 2}}\n", "'", "data: {classes: [yes, no]}\n",
+    "data: {classes: [1, 2]}\n", "data: {classes: {a: 1}}\n", "...", "data: {root: [a]}\n",
+    "data: 3\n", "train: {lr: 3}\n", "train: {lr: {adapters: [1]}}\n", "? ", "data: {mix: null}\n",
+    "data: null\n", "model: {method: [pe_clip]}\n", "1: 2\n", "null: 1\n", "over: 3\n",
+    "over: [a]\n", "over: {}\n", "train: {epochs: .nan}\n", "train: {epochs: .inf}\n",
+    "data: {frames: 1e3}\n", "data: {frames: 16.0}\n", "data: {frames: true}\n",
+    "data.frames: 3\n",
 )  # fmt: skip
 
 

@@ -139,18 +139,22 @@ def _pieces(content: Any) -> Iterator[bytes]:
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if isinstance(content, Tensor):
-        content = content.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    if isinstance(content, np.ndarray):
+        yield f"{content.dtype} {tuple(content.shape)}".encode()
+        yield content.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
+    elif isinstance(content, np.ndarray):
         yield f"{content.dtype} {content.shape}".encode()
         yield content.tobytes()
     elif isinstance(content, dict):
+        yield b"{"
         for key, value in content.items():
             yield repr(key).encode()
             yield from _pieces(value)
+        yield b"}"
     elif isinstance(content, (list, tuple)):
+        yield b"["
         for value in content:
             yield from _pieces(value)
-        yield b"end"
+        yield b"]"
     else:
         yield repr(content).encode()
 
@@ -193,12 +197,12 @@ def _cues(folder: Path) -> StoredFile:
 
 
 def _index(folder: Path) -> Iterator[StoredFile]:
-    """The file of the clip index, whose rows may be damaged too: a cache that may cost time only."""
+    """The file of the clip index, and a row in it: a cache, which may cost time but no frame."""
     clip = write_pictures(folder / "clip.webm", FRAMES, VP9)
     place = folder / "clips.sqlite"
 
     def look() -> str:
-        with mock.patch.object(clip_source, "clip_index", lambda: ClipIndex(place)):
+        with mock.patch.object(clip_source, "clip_index", return_value=ClipIndex(place)):
             return frames(clip)
 
     look()

@@ -145,7 +145,9 @@ def _datasets(folder: Path) -> Iterator[TextReader]:
     yield TextReader("ferv39k", "FERV39k's lists", corpus, labels[0], read)
 
     plain = b"00003.mp4\thappiness\n00112.mp4 anger\n09123.mp4 contempt\n"
-    captions = "00003.mp4\tanger\tA man frowns.\t一个男人皱眉\n00004.mp4\tfear\tShe turns.\t她转身\n"
+    captions = (
+        "00003.mp4\tanger\tA man frowns.\t一个男人皱眉\n00004.mp4\tfear\tShe turns.\t她转身\n"
+    )
     compound = b"00003.mp4 anger_disgust\n00004.mp4 fear_surprise\n00005.mp4 anger_fear_sadness\n"
     for name, title, corpus in (
         ("mafw", "MAFW's lists", (plain,)),
@@ -175,7 +177,7 @@ def _options(folder: Path) -> Iterator[TextReader]:
     read: Callable[[], object] = lambda: configure(str(place))  # noqa: E731
     yield TextReader("yaml", "YAML configurations", corpus, place, read, in_yaml)
     place_of_texts = folder / "options" / "texts.txt"
-    corpus = ("# of two\nanger: a face with lowered brows\n\njoy: ein Gesicht\r\n".encode(),)
+    corpus = (b"# of two\nanger: a face with lowered brows\n\njoy: ein Gesicht\r\n",)
     read = lambda: read_texts(place_of_texts)  # noqa: E731
     yield TextReader("texts", "texts of the classes", corpus, place_of_texts, read)
 
