@@ -96,16 +96,15 @@ def main() -> int:
                 tell(tally, since)
             minutes = (time.monotonic() - begin) / 60
             print(f"slice {part + 1}, {minutes:.1f} minutes", flush=True)
+            if not given.only:
+                rows = [
+                    {"title": campaign.title, **tally.row()}
+                    for campaign, tally in zip(chosen, tallies, strict=True)
+                ]
+                facts = {"seed": given.seed, "minutes": round(minutes, 1)}
+                write("faults", torch.device("cpu"), rows, given.results, **facts)
             if not given.slices and minutes > given.minutes:
                 break
-    if not given.only:
-        rows = [
-            {"title": campaign.title, **tally.row()}
-            for campaign, tally in zip(chosen, tallies, strict=True)
-        ]
-        minutes = round((time.monotonic() - begin) / 60, 1)
-        print(write("faults", torch.device("cpu"), rows, given.results, seed=given.seed,
-                    minutes=minutes))  # fmt: skip
     return int(any(tally.findings for tally in tallies))
 
 

@@ -157,7 +157,8 @@ def judged(
     except refuses as error:
         refused, said = True, str(error)
         if said.splitlines() != [said]:
-            refused, kind = False, f"{type(error).__name__} of {len(said.splitlines())} lines"
+            number = "several lines" if said else "no line"
+            refused, kind = False, f"{type(error).__name__} of {number}"
             said = traceback.format_exc()
     except WrongError as error:
         kind = said = str(error)

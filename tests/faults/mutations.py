@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+LARGEST = 1 << 20  # bytes of an input, which some damages multiply
 Mutate = Callable[[bytes, random.Random], bytes]
 
 # What stands in a field where a number, a name or a path was expected.
@@ -303,4 +304,4 @@ def any_of(*kinds: Mutate) -> Mutate:
 def mutated(corpus: Sequence[bytes], mutate: Mutate, name: str) -> bytes:
     """The input that a name (campaign, seed and number) stands for: the same one each time."""
     rng = random.Random(name)
-    return mutate(rng.choice(corpus), rng)
+    return mutate(rng.choice(corpus), rng)[:LARGEST]

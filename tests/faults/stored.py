@@ -77,15 +77,13 @@ class StoredFile:
         self.expected = self.content()
 
     def run(self, numbers: Iterable[int], tally: Tally) -> None:
-        with little_memory():
-            for number in numbers:
-                self.try_one(number, mutated((self.whole,), self.mutate, tally.key(number)), tally)
+        for number in numbers:
+            data = mutated((self.whole,), self.mutate, tally.key(number))
+            self.place.write_bytes(data)
+            with little_memory():
+                verdict = judged(self._read, limit=SLOW)
+            tally.add(number, verdict, data)
         self.place.write_bytes(self.whole)
-
-    def try_one(self, number: int, data: bytes, tally: Tally) -> None:
-        """Judge what becomes of a damaged file."""
-        self.place.write_bytes(data)
-        tally.add(number, judged(self._read, limit=SLOW), data)
 
     def _read(self) -> None:
         if self.content() != self.expected:

@@ -6,15 +6,18 @@ can stand, as there is no such file.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from faults.campaign import Tally, WrongError, judged, little_memory
 from faults.mutations import Mutate, in_json, in_text, in_yaml, mutated, whole_json
 from helpers.llm_server import ANSWER, Llm
 
+from peclip_fast.commands.main import main
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.parser import configure
 from peclip_fast.config.texts import read_texts
@@ -22,7 +25,6 @@ from peclip_fast.data.cues.clip_names import clip_name
 from peclip_fast.data.decoding.clip_source import open_record
 from peclip_fast.data.records import DatasetSplits
 from peclip_fast.data.splits import open_splits
-from peclip_fast.data.text_files import read_text
 from peclip_fast.engine.report import training_facts
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
@@ -30,7 +32,6 @@ from peclip_fast.experiment.comparison import compare_runs, read_predictions
 from peclip_fast.plots.curves import read_history
 from peclip_fast.prepare.descriptions.answers import Answers
 from peclip_fast.prepare.descriptions.endpoint import Endpoint, NoReplyError
-from peclip_fast.prepare.descriptions.prompt import filled
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CLASSES = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]
@@ -58,7 +59,7 @@ class TextReader:
     read: Callable[[], object]
     mutate: Mutate = in_text
     refuses: tuple[type[Exception], ...] = (InputError,)
-    share: int = field(default=500, init=False)
+    share: int = 500
 
     def __post_init__(self) -> None:
         self.place.parent.mkdir(parents=True, exist_ok=True)
@@ -68,15 +69,12 @@ class TextReader:
             assert not verdict.kind, verdict.said  # or all would be refused for another reason
 
     def run(self, numbers: Iterable[int], tally: Tally) -> None:
-        with little_memory():
-            for number in numbers:
-                data = mutated(self.corpus, self.mutate, tally.key(number))
-                self.try_one(number, data, tally)
-
-    def try_one(self, number: int, data: bytes, tally: Tally) -> None:
-        """Judge what becomes of an input."""
-        self.place.write_bytes(data)
-        tally.add(number, judged(self.read, self.refuses), data)
+        for number in numbers:
+            data = mutated(self.corpus, self.mutate, tally.key(number))
+            self.place.write_bytes(data)
+            with little_memory():
+                verdict = judged(self.read, self.refuses)
+            tally.add(number, verdict, data)
 
 
 def used(splits: DatasetSplits) -> None:
@@ -104,6 +102,17 @@ def readers(folder: Path) -> Iterator[TextReader]:
     yield from _of_runs(folder)
 
 
+def command(*argv: str) -> None:
+    """Run a command; InputError with what it says where it ends with code 2."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(argv)
+    if code:
+        if code != 2:
+            raise WrongError(f"ends with code {code}")
+        raise InputError(said.getvalue().removesuffix("\n"))
+
+
 def _lists(folder: Path) -> Iterator[TextReader]:
     root = folder / "lists"
     (root / "clips" / "00001").mkdir(parents=True)
@@ -112,7 +121,7 @@ def _lists(folder: Path) -> Iterator[TextReader]:
         b"\r\n".join((ASSETS / "lists" / name).read_bytes().splitlines()[:12])
         for name in ("DFEW_set_1_test.txt", "AFEW_val.txt")
     ]
-    corpus = (*real, b"clips/00001 4 0\nclips/my clip 5 6\n", "片段/一 3 1\r\n".encode("gb18030"))
+    corpus = (*real, b"clips/00001 4 0\nclips/my clip 5 6\n", "片段/一 3 1\r\n".encode())
     read = clips_of(dataset="list", train_list=place, root=root, classes=CLASSES)
     yield TextReader("lists", "lists of clips", corpus, place, read)
     place = root / "clips.csv"
@@ -212,8 +221,12 @@ def _descriptions(folder: Path) -> Iterator[TextReader]:
 
     prompt = root / "prompt.txt"
     corpus = (b"These are {frames} frames. What {{moves}}?\n",)
-    read = lambda: filled(read_text(prompt), 4)  # noqa: E731
-    yield TextReader("prompts", "prompts for an LLM", corpus, prompt, read)
+    options = [
+        *("--data.dataset", "csv", "--data.train_list", str(root / "train.csv"), "--dry_run"),
+        *("--llm", "m", "--endpoint", "http://x", "--output", str(root / "d.jsonl")),
+    ]
+    read = lambda: command("describe", "dfew", *options, "--prompt", str(prompt))  # noqa: E731
+    yield TextReader("prompts", "prompts for an LLM", corpus, prompt, read, share=50)
     yield Replies(root / "reply.json")
 
 
