@@ -1,8 +1,8 @@
 """Damaged videos of all codecs and containers, and damaged frames: an error, or frames.
 
 They are read in another process, with little memory: where it ends or hangs, the clip that it was
-reading is to blame, and the next one gets a new process. Which frames a damaged video gives can't
-be judged, as no format here has a checksum; that they are of one size and the same each time can.
+reading is to blame, and the next one gets a new process. What a damaged video shows can't be
+judged, as no format here has a checksum; that all frames are of one size can.
 """
 
 from __future__ import annotations
