@@ -140,7 +140,8 @@ def check_ended(
     if ended.code not in codes:
         raise WrongError(f"ends with code {ended.code}: {' / '.join(ended.said[-3:])}")
     if len(ended.said) not in lines:
-        raise WrongError(f"says more than a line: {len(ended.said)}, {ended.said[-1:]}")
+        said = "\n".join(ended.said[-40:])
+        raise WrongError(f"says more or less than a line: {len(ended.said)} lines\n{said}")
 
 
 class KilledAtWrites(Disturbed):

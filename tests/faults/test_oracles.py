@@ -195,8 +195,8 @@ class Alive:
     ("ended", "said"),
     [
         (Ended(1, ["Traceback", "ValueError: x"], 3.0), "ends with code 1"),
-        (Ended(2, ["error: a", "error: b"], 3.0), "says more than a line"),
-        (Ended(2, [], 3.0), "says more than a line: 0"),
+        (Ended(2, ["error: a", "error: b"], 3.0), "says more or less than a line: 2"),
+        (Ended(2, [], 3.0), "says more or less than a line: 0"),
         (Ended(-9, [], None), "doesn't end"),
     ],
 )
