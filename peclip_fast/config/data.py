@@ -77,7 +77,7 @@ class MixConfig:
 
     def __post_init__(self) -> None:
         _require("mix.mixup", self.mixup, 0, 1)
-        _require("mix.fmix", self.fmix, 0, round(1 - self.mixup, 9))
+        _require("mix.fmix", self.fmix, 0, 1 - self.mixup + 1e-9)  # 0.1 fits beside 0.9
         _require("mix.mixup_alpha", self.mixup_alpha, 1e-3)
         _require("mix.fmix_alpha", self.fmix_alpha, 1e-3)
         _require("mix.mixup_min", self.mixup_min, 0, self.mixup_max)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.config.data import MixConfig
 from peclip_fast.data.transforms.mixing import fmix_mask, low_frequency_noise, mix_batch
@@ -41,6 +43,38 @@ def test_mixup_mixes_frames_as_targets() -> None:
         assert soft.sum(1).allclose(torch.ones(4))
         weights = soft[:, :4]
         assert torch.allclose(mixed, torch.einsum("ij,jtchw->itchw", weights, frames), atol=1e-6)
+
+
+shares = st.floats(0, 1)
+
+
+@given(
+    clips=st.integers(0, 6), height=st.integers(2, 24), width=st.integers(2, 24), mixup=shares,
+    fmix=shares, low=shares, high=shares, seed=st.integers(0, 2**31), step=st.integers(0, 10**6),
+    rank=st.integers(0, 63),
+)  # fmt: skip
+def test_targets_are_shares_and_frames_lie_between(
+    clips: int, height: int, width: int, mixup: float, fmix: float, low: float, high: float,
+    seed: int, step: int, rank: int,
+) -> None:  # fmt: skip
+    """Of any batch; the batch itself stays, and the same numbers draw the same."""
+    config = MixConfig(mixup, 0.4, min(low, high), max(low, high), fmix * (1 - mixup))
+    frames = torch.rand(clips, 2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    targets, before = torch.eye(clips, 7), frames.clone()
+    mixed, soft = mix_batch(frames, targets, config, seed=seed, step=step, rank=rank)
+    again = mix_batch(frames, targets, config, seed=seed, step=step, rank=rank)
+    assert torch.equal(mixed, again[0])
+    assert torch.equal(soft, again[1])
+    assert torch.equal(frames, before)
+    assert mixed.shape == frames.shape
+    assert soft.shape == targets.shape
+    assert ((soft >= 0) & (soft <= 1)).all()
+    assert torch.allclose(soft.sum(1), torch.ones(clips))
+    if clips:
+        assert (mixed >= frames.amin(0) - 1e-6).all()
+        assert (mixed <= frames.amax(0) + 1e-6).all()
+        # Every clip goes on with its own share, and the rest of it with one other.
+        assert torch.allclose(soft.sum(0), targets.sum(0), atol=1e-6)
 
 
 def test_lambda_of_mixup_is_a_clipped_beta() -> None:

@@ -2,8 +2,26 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.data.transforms.sampling import sample_indices
+
+
+@given(n=st.integers(1, 10**6), segments=st.integers(1, 64), seed=st.integers(0, 2**31))
+def test_each_segment_gives_one_frame(n: int, segments: int, seed: int) -> None:
+    """Ascending, none beyond the clip, and none outside of its own segment."""
+    generator = torch.Generator().manual_seed(seed)
+    for indices in (sample_indices(n, segments), sample_indices(n, segments, True, generator)):
+        assert len(indices) == segments
+        assert indices == sorted(indices)
+        assert 0 <= indices[0] <= indices[-1] < n
+        if n > segments:
+            assert len(set(indices)) == segments
+            assert all(
+                k * (n // segments) <= index < (k + 1) * n / segments
+                for k, index in enumerate(indices)
+            )
 
 
 @pytest.mark.parametrize("n", range(1, 301))
