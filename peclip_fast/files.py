@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,8 +27,16 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new."""
+def write_bytes(
+    path: Path, data: bytes | bytearray | memoryview, former: Path | None = None
+) -> None:
+    """Write to the side, flush to the disk, then rename: a kill leaves the old file or the new.
+
+    Args:
+        path: of the file.
+        data: its content.
+        former: what the old file becomes; a kill may then leave it there, and nothing at ``path``.
+    """
     side = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
     try:
         with naming(path):
@@ -34,6 +44,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if former is not None and path.exists():
+                os.replace(path, former)
             os.replace(side, path)
     finally:
         side.unlink(missing_ok=True)
@@ -64,10 +76,11 @@ def check_writable(folder: Path) -> None:
     Nothing is left behind: the trial file has no name.
     """
     existing = folder
-    while not existing.exists():
+    while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"{folder}: {existing} is a file; expected a folder")
+        what = "a link to nothing" if existing.is_symlink() and not existing.exists() else "a file"
+        raise InputError(f"{folder}: {existing} is {what}; expected a folder")
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(ROOM))
@@ -77,5 +90,31 @@ def check_writable(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peclip_fast"
+    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's.
+
+    Where that can't be written, it is a folder of this user's among the temporary files, and a
+    warning says so once.
+    """
+    return _cache_below(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+
+
+@functools.cache
+def _cache_below(base: str) -> Path:
+    folder, homeless = Path(base) / "peclip_fast", base.startswith("~")
+    with contextlib.suppress(InputError):
+        if not homeless:
+            check_writable(folder)
+            return folder
+    try:
+        other = Path(tempfile.gettempdir()) / f"peclip_fast-{os.getuid()}"
+        other.mkdir(mode=0o700, exist_ok=True)
+        if other.is_symlink() or other.stat().st_uid != os.getuid():  # someone else's
+            other = Path(tempfile.mkdtemp(prefix="peclip_fast-"))
+    except OSError:  # nothing can be written anywhere; who needs the cache says so
+        return folder
+    where = "no home directory" if homeless else f"{folder}: can't write there"
+    print(
+        f"warning: {where}: the cache is in {other}; XDG_CACHE_HOME names another place",
+        file=sys.stderr,
+    )
+    return other

@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM: where they end the work at once, and where they wait for its next rest.
+"""SIGINT, SIGTERM, SIGHUP: where they end the work at once, and where they wait for its next rest.
 
-Within ``watch()`` either of them raises ``Stopped``, wherever the program stands. Within ``hold()``
+Within ``watch()`` each of them raises ``Stopped``, wherever the program stands. Within ``hold()``
 it waits: for the next ``release()``, which raises it, or for the end of the block. A second signal
 ends the process at once where ``watch()`` says so. Forked children are out of reach: a signal to
 the whole group is their parent's to answer, who ends them.
@@ -21,7 +21,13 @@ from typing import NoReturn
 # Launchers pass on to their processes what the whole group has received already, so that a second
 # signal within so many seconds is the first one again.
 PASSED_ON = 2.0
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_WORDS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hung up",  # the terminal was closed
+}
+# What may be the reason of a stop; SIGPIPE never comes as a signal, but by ask().
+REASONS = (*_WORDS, signal.SIGPIPE)
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,11 +45,11 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it: 130 after SIGINT, 143 after SIGTERM."""
+        """As a shell has it: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP."""
         return 128 + self.number
 
     def __str__(self) -> str:
-        word = _WORDS.get(signal.Signals(self.number), "stopped")
+        word = _WORDS.get(signal.Signals(self.number), "standard output can't be written")
         return f"{word}; {self.advice}" if self.advice else word
 
 
@@ -81,6 +87,7 @@ def _leave_group() -> None:
     if _Watch.process is not None:
         _Watch.process = None
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
 
@@ -137,6 +144,12 @@ def release() -> Iterator[None]:
         yield
     finally:
         _Watch.held = held
+
+
+def ask(number: int) -> None:
+    """Stop, as if a signal had come, at the next rest."""
+    if _Watch.came is None:
+        _Watch.came = number, time.monotonic()
 
 
 def check() -> None:

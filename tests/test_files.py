@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -61,6 +63,50 @@ def test_check_writable_where_nothing_can_be_written(tmp_path):
         check_writable(tmp_path / "file" / "run")
     with largest_file(1000), pytest.raises(InputError, match="can't write there"):
         check_writable(tmp_path)
+
+
+def test_check_writable_of_links(tmp_path):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("dangling", "loop"):
+        for folder in (tmp_path / name, tmp_path / name / "run"):
+            with pytest.raises(InputError, match=f"^{folder}: .*{name} is a link to nothing"):
+                check_writable(folder)
+
+
+READ_ONLY = "/proc/cache"
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"XDG_CACHE_HOME": READ_ONLY}, f"{READ_ONLY}/peclip_fast: can't write there"),
+        ({"HOME": "/proc/home"}, "/proc/home/.cache/peclip_fast: can't write there"),
+        ({"HOME": None}, "no home directory"),
+    ],
+)
+def test_a_cache_that_can_not_be_written_goes_elsewhere(variables, told, tmp_path):
+    """Said once; as for a container's user, whom no password file knows."""
+    code = """
+import os, pwd
+def nobody(_): raise KeyError
+pwd.getpwuid = nobody
+from peclip_fast.files import cache_folder
+for _ in range(3):
+    folder = cache_folder()
+print(folder)
+"""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    environment |= {name: value for name, value in variables.items() if value}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    other = tmp_path / f"peclip_fast-{os.getuid()}"
+    assert ended.stdout == f"{other}\n"
+    assert ended.stderr == (
+        f"warning: {told}: the cache is in {other}; XDG_CACHE_HOME names another place\n"
+    )
+    assert other.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_others_write_is_left_alone(tmp_path):

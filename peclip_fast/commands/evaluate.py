@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from peclip_fast.commands.options import OF_TEST, run_layers, run_line
+from peclip_fast.commands.options import OF_TEST, run_line
 from peclip_fast.commands.running import run_command
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import check_writable
+from peclip_fast.locks import locked
 
 DESCRIPTION = """Evaluate a run's model on its test split: WAR, UAR, recall per class, confusion
 matrix, and the probabilities of every clip. Options change the run's configuration, as
@@ -35,7 +37,7 @@ def _evaluate(argv: list[str]) -> None:
     given = line.read(argv)
     run = RunFolder(Path(given.own.run))
     config = given.of_run(run)
-    former = resolve(run_layers(run))
+    former = resolve(run.layers())
     changed = differences(former, config)
     folder = Path(given.own.output or (run.path / "evaluation" if changed else run.path))
     check_writable(folder)
@@ -46,10 +48,12 @@ def _evaluate(argv: list[str]) -> None:
 
     world = World.from_environment()
     device = set_up(config.train, world)
-    with process_group(world, device):
-        splits = open_splits(config.as_tested.data)
-        report = evaluate_run(run, config, splits, former, changed, device, world)
+    with locked(folder) if world.first else nullcontext():
+        with process_group(world, device):
+            splits = open_splits(config.as_tested.data)
+            report = evaluate_run(run, config, splits, former, changed, device, world)
+        if world.first:
+            report.write(folder)
     if world.first:
-        report.write(folder)
         print(json.dumps(report.as_json(), indent=1) if given.own.json else report.as_table())
         print(f"written to {folder}", file=sys.stderr)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from peclip_fast.commands.running import leave, run_command
+from peclip_fast.commands.streams import prepare_streams
 from peclip_fast.errors import InputError, hint
 from peclip_fast.version import __version__
 
@@ -43,13 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     for words in (2, 1):
         name = " ".join(argv[:words])
-        if name in COMMANDS:
-            return command(name)(argv[words:])
+        if name in COMMANDS:  # signals are answered while it is imported, too
+            return run_command(functools.partial(_run, name), argv[words:])
     return run_command(_without_command, argv)
 
 
 def script(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command as all that this process does."""
+    prepare_streams()
+    # Without a home directory it says at length that it uses a temporary one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     leave(main(argv))
 
 
@@ -58,6 +64,10 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
     module = import_module(f"peclip_fast.commands.{name.replace(' ', '.')}")
     run: Callable[[Sequence[str]], int] = module.main
     return run
+
+
+def _run(name: str, argv: Sequence[str]) -> int:
+    return command(name)(argv)
 
 
 def usage() -> str:

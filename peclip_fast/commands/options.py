@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
 
-from peclip_fast.config.layers import SECTIONS, config_layers, read_yaml
+from peclip_fast.config.layers import SECTIONS, config_layers
 from peclip_fast.config.parser import (
     DEFAULT_METHOD,
     Layer,
@@ -87,7 +87,7 @@ class CommandLine:
         if dotted and not self.shows:
             raise InputError(f"unknown option {dotted[0].partition('=')[0]}")
         if {"-h", "--help"} & set(own):
-            print(self.help(_config_names(own), dotted))
+            print(self.help(_config_names(own), dotted), flush=True)
             raise SystemExit(0)
         known = [name for action in self.parser._actions for name in action.option_strings]
         for word in own:
@@ -141,17 +141,12 @@ class CommandLineValues:
     def of_run(self, run: RunFolder) -> RunConfig:
         """The configuration of a run that has ended; InputError where there is none."""
         run.check_trained()
-        return self.resolve(run_layers(run))
+        return self.resolve(run.layers())
 
 
 def run_line(name: str, description: str, usage: str, shows: Sequence[str]) -> CommandLine:
     """The command line of a command that uses a run that has ended."""
     return CommandLine(name, description, usage, shows, of_run=True)
-
-
-def run_layers(run: RunFolder) -> list[Layer]:
-    """The configuration that a run was made with, for resolve()."""
-    return [(str(run.config), read_yaml(run.config))]
 
 
 def positive(name: str, value: float | None) -> None:

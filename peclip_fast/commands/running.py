@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from peclip_fast.commands.streams import OUTPUT_NAME
 from peclip_fast.errors import InputError, one_line
 from peclip_fast.stopping import Stopped, watch
 
@@ -17,10 +18,12 @@ USER_ERROR = 2
 def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
     """Run a command and return its exit code, which is 0 unless it returns another.
 
-    What the user gave wrongly (InputError), a disk that is full or read-only (OSError) and too
-    little GPU memory end in one line ``error: ...`` and code 2. Bugs keep their traceback. SIGINT
-    and SIGTERM end in a line that says how to go on, where one can, and the codes 130 and 143; a
-    second one ends the command at once.
+    What the user gave wrongly (InputError), a disk that is full or read-only (OSError), another
+    process of a run that has ended (ConnectionError) and too little memory end in one line
+    ``error: ...`` and code 2. Bugs keep their traceback. SIGINT, SIGTERM and SIGHUP end in a line
+    that says how to go on, where one can, and the codes 130, 143 and 129; a second one ends the
+    command at once. A reader of the output who has gone, as in ``predict ... | head -1``, is no
+    error where all work was done.
     """
     try:
         with watch(second_ends=True):
@@ -34,18 +37,24 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
         return stopped.exit_code
     except InputError as error:
         message = str(error)
-    except BrokenPipeError:  # the reader of our output has gone, as in `predict ... | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and error.filename == OUTPUT_NAME:
+            return 0
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every command imports
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
             raise
-        message = f"{error}; lower train.batch_size (and raise train.accumulate)"
+        message = f"{str(error) or 'out of memory'}; lower train.batch_size"
+        message += " (and raise train.accumulate) or data.num_workers"
     print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of Python, of torch on a GPU, whose class not every command imports, or on the CPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "DefaultCPUAllocator" in str(error)
 
 
 def leave(code: int) -> NoReturn:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peclip_fast.commands.options import CommandLine, run_layers
+from peclip_fast.commands.options import CommandLine
 from peclip_fast.commands.running import run_command
 from peclip_fast.config.layers import config_layers, config_title
-from peclip_fast.config.parser import as_one, resolve
-from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
+from peclip_fast.config.parser import as_one
+from peclip_fast.config.run import RunConfig
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
+from peclip_fast.locks import check_unlocked
 
 DEFAULT = "demo"
 DESCRIPTION = """Train a model on a dataset and report how good it is on the test split. Without
@@ -57,10 +57,11 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
     own = given.own
     names = own.config or [DEFAULT]
     run = RunFolder(Path(own.output or Path("runs") / config_title(names)))
-    layers = run_layers(run) if own.resume and run.exists else []
+    layers = run.layers() if own.resume and run.exists else []
     saved = layers[:]
     if saved:
         check_writable(run.path)
+        check_unlocked(run.path)
     elif os.environ.get("RANK", "0") == "0":
         run.check_new()
         if own.resume:
@@ -69,8 +70,5 @@ def _read(argv: list[str]) -> tuple[RunConfig, RunFolder]:
         layers.append(as_one(config_layers(names)))
     config = given.resolve(layers)
     if saved:
-        former = resolve(saved)
-        changed = [d for d in differences(former, config) if d.key not in FREE_TO_CHANGE]
-        if changed:
-            raise InputError(f"{run.path}: started with {'; '.join(map(str, changed[:4]))}")
+        run.check_going_on(config)
     return config, run

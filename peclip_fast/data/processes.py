@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -41,7 +42,8 @@ def over_clips(
     """(index, ``work(items[index])``) in the order in which they get ready, with a progress bar.
 
     A clip on which a decoder crashes or hangs costs its own answer, which then is ``Lost``, and a
-    new process.
+    new process. One whose process died is given to another one first, as it may be that the clip
+    has nothing to do with it: the system ends processes when memory runs out.
 
     Args:
         work: a function whose answers can be pickled; what it raises is raised here.
@@ -50,13 +52,14 @@ def over_clips(
         seconds: time for one item, after which its process is ended.
         title: stands before the bar.
     """
-    waiting = iter(range(len(items)))
+    waiting = deque(range(len(items)))
+    given_again: set[int] = set()
     workers: list[_Worker] = []
 
     def start(count: int) -> None:
-        for _, index in zip(range(count), waiting, strict=False):
+        for _ in range(min(count, len(waiting))):
             workers.append(_Worker(work))
-            workers[-1].give(index, items, seconds)
+            workers[-1].give(waiting.popleft(), items, seconds)
 
     try:
         start(processes)
@@ -68,15 +71,19 @@ def over_clips(
                     answer = worker.answer()
                     if answer is None:
                         continue
-                    bar.update()
-                    yield worker.index, answer[0]
-                    following = None if isinstance(answer[0], Lost) else next(waiting, None)
-                    if following is not None:
-                        worker.give(following, items, seconds)
+                    lost = isinstance(answer[0], Lost)
+                    if lost and worker.has_died and worker.index not in given_again:
+                        given_again.add(worker.index)
+                        waiting.appendleft(worker.index)
+                    else:
+                        bar.update()
+                        yield worker.index, answer[0]
+                    if waiting and not lost:
+                        worker.give(waiting.popleft(), items, seconds)
                         continue
                     worker.end()
                     workers.remove(worker)
-                    if isinstance(answer[0], Lost):
+                    if lost:
                         start(1)
     finally:
         for worker in workers:
@@ -107,13 +114,17 @@ class _Worker:
                 answer, error = self.connection.recv()
             except (EOFError, OSError):
                 self.process.join()
-                return (Lost(f"the process that read it {_end(self.process.exitcode)}"),)
+                return (Lost(f"the process that read it {ended(self.process.exitcode)}"),)
             if error is not None:
                 raise error
             return (answer,)
         if time.monotonic() > self.deadline:
             return (Lost(f"not done within {self.seconds:g} s"),)
         return None
+
+    @property
+    def has_died(self) -> bool:
+        return not self.process.is_alive()
 
     def end(self) -> None:
         self.process.kill()
@@ -135,7 +146,8 @@ def _serve(work: Callable[[Any], Any], connection: Connection, inherited: Connec
             connection.send(answer)
 
 
-def _end(exitcode: int | None) -> str:
+def ended(exitcode: int | None) -> str:
+    """How a process came to its end, after its name."""
     if exitcode is not None and exitcode < 0:
         return f"was ended by {signal.Signals(-exitcode).name}"
     return f"ended with code {exitcode}"

@@ -11,6 +11,7 @@ from peclip_fast.data.cues.clip_names import clip_name
 from peclip_fast.data.cues.descriptions import read_descriptions
 from peclip_fast.data.cues.store import read_index
 from peclip_fast.data.datasets.list_files import read_lists
+from peclip_fast.data.decoding.clip_index import clip_index
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
@@ -28,6 +29,7 @@ def open_splits(config: DataConfig) -> DatasetSplits:
     Raises:
         InputError: a root, fold, split file, label or clip folder is missing or wrong.
     """
+    clip_index()  # before there are other processes, to which its warnings are known then
     dataset, config = DATASETS[config.dataset], completed(config)
     given = config.train_list is not None or config.test_list is not None
     if given and not dataset.own_lists:
@@ -57,6 +59,7 @@ def open_files(paths: Sequence[str], config: DataConfig, inputs: Sequence[str]) 
         config: where cues and descriptions are.
         inputs: what the model sees.
     """
+    clip_index()
     records = [ClipRecord(Path(path), label=0) for path in paths]
     return with_cues(records, completed(config)) if set(inputs) - {"frames"} else records
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-import multiprocessing
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.data.cues.store import IndexRow, cue_file, write_cues, write_index
-from peclip_fast.data.processes import leave_inherited
+from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.demo.animate import (
     Film,
     draw_film,
@@ -33,9 +31,11 @@ from peclip_fast.demo.files import CUES, DESCRIPTIONS, Variant
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
+from peclip_fast.files import write_text
 
-VERSION = 3  # raise it when the clips change: a folder of another version is drawn anew
+VERSION = 4  # raise it when the clips change: a folder of another version is drawn anew
 MARKER = "demo.json"
+PATIENCE = 600.0  # seconds for a clip, which takes a tenth of one
 SIZE = 96  # height and width of a frame, in pixels
 RATE = 12  # frames per second
 # Numbers of identities. The small CLIP was trained on those from 10,000 on.
@@ -161,14 +161,18 @@ def prepare_demo(root: Path, variant: Variant) -> None:
         print(f"drawing the demo's {number} clips, once, into {root}", file=sys.stderr)
         for folder in {(side / path).parent for clip in clips for path in clip.paths}:
             folder.mkdir(parents=True)
-        workers = len(os.sched_getaffinity(0))
-        context = multiprocessing.get_context("fork")  # a new interpreter would import torch first
-        with ProcessPoolExecutor(workers, context, _start_worker) as pool:
-            rows = [*chain(*pool.map(_draw, [side] * len(clips), clips, chunksize=4))]
+        workers, draw = len(os.sched_getaffinity(0)), functools.partial(_draw, side)
+        with contextlib.closing(over_clips(draw, clips, workers, PATIENCE, "drawing")) as answers:
+            drawn = dict(answers)
+        rows: list[IndexRow] = []
+        for index, clip in enumerate(clips):
+            if isinstance(drawn[index], Lost):
+                raise OSError(f"{root / clip.paths[0]}: not drawn: {drawn[index].reason}")
+            rows += drawn[index]
         write_index(side / CUES, rows, {"landmarks": "true", "parsing": "true"})
         texts = {path: description(clip, path) for clip in clips for path in clip.paths}
         write_descriptions(side / DESCRIPTIONS, texts)
-        (side / MARKER).write_text(json.dumps(marker))
+        write_text(side / MARKER, json.dumps(marker))
         if found is not None:
             shutil.rmtree(root)
         try:
@@ -191,19 +195,6 @@ def _draw(root: Path, clip: Clip) -> list[IndexRow]:
         write_cues(root / CUES / file, cues.taken(way))
         rows.append(IndexRow(path, file, len(frames), len(frames)))
     return rows
-
-
-def _start_worker() -> None:
-    """A killed parent can't end its workers, and they would wait for work for ever."""
-    leave_inherited()
-
-    def follow() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None  # this runs in workers only
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def write_video(path: Path, frames: NDArray[np.uint8], key_frames_only: bool = False) -> None:
@@ -229,7 +220,7 @@ def write_video(path: Path, frames: NDArray[np.uint8], key_frames_only: bool = F
 def _marker(root: Path) -> dict[str, object] | None:
     """What the demo's folder says of itself; None where there is no such folder."""
     try:
-        marker = json.loads((root / MARKER).read_text())
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) and "demo" in marker else None

@@ -19,7 +19,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
@@ -28,7 +27,9 @@ from peclip_fast.demo.draw import Light, View, draw_face
 from peclip_fast.demo.face import shape_face
 from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, PLAIN_WORDS
+from peclip_fast.files import write_text
 from peclip_fast.models.backbone import load_backbone
+from peclip_fast.models.storage import write_safetensors
 from peclip_fast.models.towers import TextTower, vision_tower
 
 FIRST_IDENTITY = 10_000
@@ -188,10 +189,8 @@ def save(model: open_clip.CLIP, seen: Tensor, folder: Path) -> None:
     table = state.pop("token_embedding.weight")
     state |= {"token_embedding.ids": seen.int(), "token_embedding.rows": table[seen]}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({n: t.contiguous() for n, t in state.items()}, folder / "model.safetensors")
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": CONFIG}, indent=1) + "\n"
-    )
+    write_safetensors(folder / "model.safetensors", state)
+    write_text(folder / "open_clip_config.json", json.dumps({"model_cfg": CONFIG}, indent=1) + "\n")
 
 
 def main() -> None:

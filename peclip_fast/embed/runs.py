@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from safetensors.torch import save
-
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.records import DatasetSplits
 from peclip_fast.data.splits import open_splits
@@ -16,11 +14,12 @@ from peclip_fast.embed.embedding import Embedding, embed_clips
 from peclip_fast.embed.projection import LEAST
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
+from peclip_fast.models.storage import safetensors_bytes
 
 
 def embed_runs(
     runs: Sequence[RunFolder], configs: Sequence[RunConfig], titles: Sequence[str]
-) -> tuple[dict[str, Embedding], dict[str, bytes]]:
+) -> tuple[dict[str, Embedding], dict[str, bytes | bytearray]]:
     """The test clips of each run by its title, and the files to be written.
 
     Raises:
@@ -75,7 +74,7 @@ def check_splits(runs: Sequence[RunFolder], splits: Sequence[DatasetSplits]) -> 
             )
 
 
-def as_safetensors(found: Mapping[str, Embedding], classes: Sequence[str]) -> bytes:
+def as_safetensors(found: Mapping[str, Embedding], classes: Sequence[str]) -> bytearray:
     """The numbers; where there are several runs, under the title of each."""
     single = len(found) == 1
     tensors = {}
@@ -92,7 +91,7 @@ def as_safetensors(found: Mapping[str, Embedding], classes: Sequence[str]) -> by
         key: json.dumps(next(iter(value.values())) if single else value)
         for key, value in described.items()
     }
-    return save(tensors, {"classes": json.dumps(classes), **notes})
+    return safetensors_bytes(tensors, {"classes": json.dumps(classes), **notes})
 
 
 def _title(found: Mapping[str, Embedding], configs: Sequence[RunConfig]) -> str:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+from torch import Tensor
 
+from peclip_fast.digests import read_zip, seal_zip
+from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes
 from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.storage import read_safetensors, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,49 @@ class Place:
 CONTENT = {"model", "optimizer", "scaler", "place", "history", "skipped"}
 
 
-def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """One file with CONTENT, written aside and renamed; an OSError leaves the former one."""
+def write_checkpoint(run: RunFolder, checkpoint: dict[str, Any]) -> None:
+    """One file with CONTENT; the former one becomes the previous one. An OSError leaves both."""
     buffer = io.BytesIO()
     torch.save(checkpoint | {"place": asdict(checkpoint["place"])}, buffer)
-    write_bytes(path, buffer.getbuffer())
+    seal_zip(buffer)
+    write_bytes(run.last, buffer.getbuffer(), former=run.previous)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint on the CPU, of tensors and plain values; InputError that names the file."""
+    """The checkpoint on the CPU, of tensors and plain values.
+
+    Raises:
+        InputError: it is damaged, or another program's; names the file.
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(read_zip(path), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"{path}: not a checkpoint of this program") from error
     if not isinstance(checkpoint, dict) or checkpoint.keys() != CONTENT:
         raise InputError(f"{path}: not a checkpoint of this program")
     return checkpoint | {"place": Place(**checkpoint["place"])}
+
+
+def newest_checkpoint(run: RunFolder) -> tuple[dict[str, Any], InputError | None] | None:
+    """The last checkpoint, or the one before it if the last can't be used; None without any.
+
+    Returns:
+        The checkpoint, and what is wrong with the last one.
+
+    Raises:
+        InputError: none can be used; says how to start anew.
+    """
+    problem = None
+    for path in filter(Path.exists, (run.last, run.previous)):
+        try:
+            return read_checkpoint(path), problem
+        except InputError as error:
+            problem = problem or error
+    if problem is None:
+        return None
+    raise InputError(
+        f"{problem}; no other checkpoint is left: remove {run.last.parent} to train from the start"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,26 +110,30 @@ class Best:
     war: float
 
 
-def read_best(path: Path) -> Best | None:
-    """What is there; nothing else says it, so a resumed run can't believe anything else."""
+def read_best(path: Path) -> tuple[Best, dict[str, Tensor]] | None:
+    """What is there; nothing else says it, so a resumed run can't believe anything else.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if not path.exists():
         return None
-    with safe_open(path, "pt") as file:
-        return Best(**json.loads(file.metadata()["best"]))
+    tensors, notes = read_safetensors(path)
+    return Best(**json.loads(notes["best"])), tensors
 
 
 def keep_best(path: Path, model: AdaptedCLIP, this: Best) -> None:
     """Write the model's trained tensors if they did better than those in the file."""
     former = read_best(path)
-    if former is None or this.war > former.war:
-        tensors = {name: t.cpu().contiguous() for name, t in model.trained_state().items()}
-        write_bytes(path, save(tensors, {"best": json.dumps(asdict(this))}))
+    if former is None or this.war > former[0].war:
+        write_safetensors(path, model.trained_state(), {"best": json.dumps(asdict(this))})
 
 
 def load_best(path: Path, model: AdaptedCLIP) -> Best:
     """Put the best weights into the model."""
-    best = read_best(path)
-    if best is None:
-        raise RuntimeError(f"{path}: not there after a run that tested its epochs")
-    model.load_trained_state(load_file(path), str(path))
+    found = read_best(path)
+    if found is None:
+        raise InputError(f"{path}: gone, though the run had tested an epoch")
+    best, tensors = found
+    model.load_trained_state(tensors, str(path))
     return best

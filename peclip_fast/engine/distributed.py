@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from peclip_fast.config.train import TrainConfig
-from peclip_fast.errors import InputError
-from peclip_fast.stopping import Stopped, release
+from peclip_fast.errors import InputError, one_line
+from peclip_fast.stopping import REASONS, Stopped, release
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,28 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # Gloo for what is on the CPU, as numbers of clips: no GPU is waited for.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    with naming_lost_peers():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        yield
+        dist.destroy_process_group()  # after an error it could wait for the others
+
+
+@contextlib.contextmanager
+def naming_lost_peers(advice: str = "") -> Iterator[None]:
+    """Turn what is said of a process of the group that has ended into a ConnectionError.
+
+    Args:
+        advice: how to go on.
+    """
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        # Without the place in gloo's source, and without its advice.
+        reason = one_line(str(error).partition("] ")[2] or error).partition(". ")[0]
+        told = f"another process of this run has ended ({reason})"
+        raise ConnectionError(f"{told}; {advice}" if advice else told) from error
 
 
 def gather(value: Any) -> list[Any]:
@@ -113,12 +129,11 @@ def agreed(loader: Any) -> Iterator[tuple[Mapping[str, Any], int]]:
                 batch = next(batches)
         except Stopped as stopped:
             number = stopped.number
-        counts = torch.tensor(
-            [len(batch["label"]), number == signal.SIGINT, number == signal.SIGTERM]
-        )
+        counts = torch.tensor([len(batch["label"]), *(number == reason for reason in REASONS)])
         if dist.is_initialized():
             dist.all_reduce(counts)
-        clips, interrupted, terminated = counts.tolist()
-        if interrupted or terminated:
-            raise Stopped(signal.SIGTERM if terminated else signal.SIGINT)
+        clips, *asked = counts.tolist()
+        for reason, processes in zip(REASONS, asked, strict=True):
+            if processes:
+                raise Stopped(reason)
         yield batch, clips

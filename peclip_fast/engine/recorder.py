@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from peclip_fast.engine.distributed import World, gather
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_text
+from peclip_fast.stopping import ask
 
 CURVE_STEPS = 10  # optimizer steps between points of TensorBoard's loss curve
 
@@ -105,6 +107,11 @@ class Recorder:
                 self.skipped[clip.reason] = None
                 self._print(f"warning: clip skipped: {clip.reason}", sys.stderr)
 
+    def warn(self, message: str) -> None:
+        """Say it once for all processes."""
+        if self.world.first:
+            self._print(f"warning: {message}", sys.stderr)
+
     def batch_done(self, batch: Mapping[str, Any], loss: Tensor, step: int) -> None:
         """Count the clips, draw the loss."""
         self.mark = time.perf_counter()
@@ -160,8 +167,11 @@ class Recorder:
         return "  ".join(parts)
 
     def _print(self, line: str, file: Any) -> None:
-        with tqdm.external_write_mode(file):
-            print(line, file=file, flush=True)
+        try:
+            with tqdm.external_write_mode(file):
+                print(line, file=file, flush=True)
+        except OSError:  # here the run isn't at rest
+            ask(signal.SIGPIPE)
 
     def _close_bar(self) -> None:
         if self.bar is not None:

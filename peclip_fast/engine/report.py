@@ -150,8 +150,8 @@ def _weights(config: RunConfig, run: RunFolder) -> str:
     epochs = config.train.epochs
     if config.train.select == "last":
         return f"last epoch ({epochs} of {epochs})"
-    best = read_best(run.best)
-    which = f"{best.epoch} of {epochs}" if best else "unknown"
+    found = read_best(run.best)
+    which = f"{found[0].epoch} of {epochs}" if found else "unknown"
     return (
         f"best epoch by WAR on the test split itself ({which}): optimistic, only for comparison "
         "with work that does so"

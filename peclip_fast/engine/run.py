@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,13 +14,14 @@ import torch
 from peclip_fast.config.run import Difference, RunConfig
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import described
-from peclip_fast.engine.distributed import World, gather, set_up
+from peclip_fast.engine.distributed import World, gather, naming_lost_peers, set_up
 from peclip_fast.engine.evaluation import Predictions, predict
 from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.locks import locked
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import backbone_folder
 from peclip_fast.models.pretrained import create_model, from_pretrained
@@ -45,9 +48,12 @@ def train_run(
         tell: gets, in the first process, the lines that say what is trained on what.
 
     Raises:
-        InputError: something that was given can't be used. Nothing is left of a new run.
-        OSError: a file can't be written; the last checkpoint stays.
-        Stopped: by SIGINT or SIGTERM, which in a notebook is its button; says how to go on.
+        InputError: something that was given can't be used, or another process is at this run.
+            Nothing is left of a new run.
+        OSError: a file can't be written, or another process of the run has ended; the last
+            checkpoint stays.
+        Stopped: by a signal, which in a notebook is its button, or as standard output was closed;
+            says how to go on.
     """
     world = world or World.from_environment()
     device = device or set_up(config.train, world)
@@ -58,37 +64,57 @@ def train_run(
     model = create_model(classes=splits.classes, **vars(config.model))
     model.recompute(config.train.recompute)
     world.share(config.train.batch_size)
-    try:
-        with watch():
-            if world.first:
-                _open(run, config)
-                tell(_summary(config, splits, model, run, device, world))
-            gather(None)  # nobody reads the run folder before it is there
-            trained = train(model, splits, config, run, device, world)
-            predictions = predict(model, splits.test, config, device, world)
-            clips_trained = {
-                "training_clips": len(splits.train),
-                "skipped_training_clips": trained.skipped,
-            }
-            report = Report(
-                config,
-                splits.test,
-                predictions,
-                splits.classes,
-                protocol(config, run),
-                facts(model, device, world.size) | clips_trained,
-            )
-            if world.first:
-                model.save_pretrained(run.model)
-                write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
-                report.write(run.path)  # its last file says that the run has ended
-            return report
-    except InputError:
-        if world.first and not run.last.exists():
-            run.discard()  # nothing was learned yet; a corrected command finds its place free
-        raise
-    except Stopped as stopped:
-        raise Stopped(stopped.number, f"go on with it by {resume_command(run, world)}") from None
+    advice = f"go on with it by {resume_command(run, world)}"
+    with watch(), locked(run.path) if world.first else nullcontext():
+        new = world.first and not run.exists
+        try:
+            with naming_lost_peers(advice):
+                return _whole_run(model, config, splits, run, device, world, tell)
+        except BrokenPipeError:  # tell's
+            raise Stopped(signal.SIGPIPE, advice) from None
+        except ConnectionError:  # it goes on by the advice
+            raise
+        except Exception:
+            if new and not run.begun:
+                run.discard()  # nothing was learned yet; a corrected command finds its place free
+            raise
+        except Stopped as stopped:
+            raise Stopped(stopped.number, advice) from None
+
+
+def _whole_run(
+    model: AdaptedCLIP,
+    config: RunConfig,
+    splits: DatasetSplits,
+    run: RunFolder,
+    device: torch.device,
+    world: World,
+    tell: Callable[[str], None],
+) -> Report:
+    """Train, test and write; args as ``train_run``."""
+    if world.first:
+        _open(run, config)
+        tell(_summary(config, splits, model, run, device, world))
+    gather(None)  # nobody reads the run folder before it is there
+    trained = train(model, splits, config, run, device, world)
+    predictions = predict(model, splits.test, config, device, world)
+    clips_trained = {
+        "training_clips": len(splits.train),
+        "skipped_training_clips": trained.skipped,
+    }
+    report = Report(
+        config,
+        splits.test,
+        predictions,
+        splits.classes,
+        protocol(config, run),
+        facts(model, device, world.size) | clips_trained,
+    )
+    if world.first:
+        model.save_pretrained(run.model)
+        write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+        report.write(run.path)  # its last file says that the run has ended
+    return report
 
 
 def resume_command(run: RunFolder, world: World) -> str:
@@ -166,9 +192,10 @@ def predict_clips(
 
 
 def _open(run: RunFolder, config: RunConfig) -> None:
-    run.path.mkdir(parents=True, exist_ok=True)
     run.clear_partial()
-    if not run.exists:  # the first file, so that a kill leaves either a run or an empty folder
+    if run.exists:  # perhaps since a moment ago
+        run.check_going_on(config)
+    else:  # the first file, so that a kill leaves either a run or an empty folder
         write_text(run.config, config.to_yaml())
     run.last.parent.mkdir(exist_ok=True)
 
@@ -182,7 +209,7 @@ def _summary(
     world: World,
 ) -> str:
     trained = sum(p.numel() for p in model.trained_parameters().values())
-    going_on = " (resumed)" if run.last.exists() else ""
+    going_on = " (resumed)" if run.begun else ""
     lines = [
         config.title,
         f"{len(splits.train)} training and {len(splits.test)} test clips of "

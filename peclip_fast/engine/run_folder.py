@@ -6,6 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from peclip_fast import locks
+from peclip_fast.config.layers import read_yaml
+from peclip_fast.config.parser import Layer, resolve
+from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, is_partial
 
@@ -29,6 +33,11 @@ class RunFolder:
     def last(self) -> Path:
         """The checkpoint from which the run goes on."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one, for when that is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def best(self) -> Path:
@@ -60,16 +69,35 @@ class RunFolder:
         """Whether the folder holds a run."""
         return self.config.is_file()
 
+    def layers(self) -> list[Layer]:
+        """The configuration that the run was made with, for resolve()."""
+        return [(str(self.config), read_yaml(self.config))]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.last.exists() or self.previous.exists()
+
     def check_new(self) -> None:
         """Raise InputError unless a new run may be written here."""
         check_writable(self.path)
+        locks.check_unlocked(self.path)
         if self.exists:
             raise InputError(
                 f"{self.path}: holds a run already; go on with it by --resume, or choose another "
                 "--output"
             )
-        if self.path.exists() and any(not is_partial(path) for path in self.path.iterdir()):
+        if self.path.exists() and any(
+            not is_partial(path) and path.name != locks.NAME for path in self.path.iterdir()
+        ):
             raise InputError(f"{self.path}: holds other files; choose another --output")
+
+    def check_going_on(self, config: RunConfig) -> None:
+        """Raise InputError unless the run that is here may go on with a configuration."""
+        former = resolve(self.layers())
+        changed = [d for d in differences(former, config) if d.key not in FREE_TO_CHANGE]
+        if changed:
+            raise InputError(f"{self.path}: started with {'; '.join(map(str, changed[:4]))}")
 
     def discard(self) -> None:
         """Remove the folder with all that is in it."""

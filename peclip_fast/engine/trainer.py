@@ -24,7 +24,7 @@ from peclip_fast.engine.checkpoint import (
     Place,
     keep_best,
     load_best,
-    read_checkpoint,
+    newest_checkpoint,
     write_checkpoint,
 )
 from peclip_fast.engine.distributed import World, agreed, gather
@@ -113,8 +113,7 @@ class Training:
         self.recorder = Recorder(run, world, self.options.epochs, self.batches, groups)
         self.epoch = self.batch = self.step = self.saved_step = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        if run.last.exists():
-            self.load()
+        self.load()
         self.stand()
 
     def run_epochs(self) -> None:
@@ -216,11 +215,19 @@ class Training:
                 "history": self.recorder.history,
                 "skipped": skipped,
             }
-            write_checkpoint(self.run.last, checkpoint)
+            write_checkpoint(self.run, checkpoint)
 
     def load(self) -> None:
-        """Go on from the run's checkpoint."""
-        checkpoint = read_checkpoint(self.run.last)
+        """Go on from the run's checkpoint, if there is one."""
+        found = newest_checkpoint(self.run)
+        if found is None:
+            return
+        checkpoint, problem = found
+        if problem is not None:
+            self.recorder.warn(f"{problem}; going on from the checkpoint before it")
+            gather(None)  # all have read what there is
+            if self.world.first:
+                self.run.last.unlink()  # so that it doesn't take the place of the one before it
         self.model.load_trained_state(checkpoint["model"], str(self.run.last))
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from peclip_fast.experiment.cell_folder import CellFolder, Result
 from peclip_fast.experiment.plan import Plan
 from peclip_fast.experiment.report import ExperimentReport
 from peclip_fast.experiment.runner import Event, run_cells
+from peclip_fast.stopping import Stopped
+
+GO_ON = "the same command goes on with its runs"
 
 
 def run_experiments(
@@ -36,12 +40,18 @@ def run_experiments(
 
     Raises:
         InputError: clips, devices or numbers can't be used.
+        Stopped: by a signal, or as standard output was closed; the runs go on from checkpoints.
     """
     cells = _cells(plans, folder / "runs")
     _check_clips(cells)
     places = _places(cells[0].cell.config, devices, jobs, processes)
     teller = _Teller(plans, folder, len(cells))
-    run_cells(cells, places, processes, teller.tell)
+    try:
+        run_cells(cells, places, processes, teller.tell)
+    except BrokenPipeError:
+        raise Stopped(signal.SIGPIPE, GO_ON) from None
+    except Stopped as stopped:
+        raise Stopped(stopped.number, GO_ON) from None
     teller.write()
     return len(teller.failures)
 

@@ -70,7 +70,7 @@ def model_config(name: str) -> dict[str, Any] | None:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / CONFIG_FILE}: not a readable JSON file ({error})") from error
     return config if isinstance(config, dict) else {}
@@ -142,7 +142,7 @@ def _from_folder(folder: Path, config: dict[str, Any]) -> nn.Module:
     set_model_preprocess_cfg(model, _pixels_in(folder))
     if torch.get_default_device().type == "meta":
         return model
-    state = read_safetensors(folder / WEIGHTS_FILE)
+    state, _ = read_safetensors(folder / WEIGHTS_FILE, ours=False)
     _unpack_token_rows(state, model)
     refuse_other_tensors(str(folder / WEIGHTS_FILE), state, model.state_dict())
     model.load_state_dict(state)

@@ -14,9 +14,9 @@ from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError, hint
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
-from peclip_fast.models.storage import read_safetensors
+from peclip_fast.models.storage import read_metadata, read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
-from peclip_fast.models.trainable import CONFIG_FILE, WEIGHTS_FILE
+from peclip_fast.models.trainable import CONFIG_FILE, WEIGHTS_FILE, description_digest
 from peclip_fast.registry import CONFIGS, METHODS
 
 
@@ -92,7 +92,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """config.json of a saved model, or InputError that names it."""
     path = Path(folder) / CONFIG_FILE
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected what save_pretrained writes") from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
@@ -100,6 +100,12 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     wanted = {"classes", "config", "class_tokens", "backbone_fingerprint"}
     if not isinstance(saved, dict) or not wanted <= saved.keys():
         raise InputError(f"{path}: expected the fields {', '.join(sorted(wanted))}")
+    weights = Path(folder) / WEIGHTS_FILE
+    if read_metadata(weights).get(CONFIG_FILE) != description_digest(saved):
+        raise InputError(
+            f"{path}: damaged or changed: it isn't what was written with {weights.name}; give "
+            "other values as options"
+        )
     return saved
 
 
@@ -119,7 +125,7 @@ def load_trained(model: AdaptedCLIP, folder: str | Path, zero_shot: bool = False
             f"{', '.join(model.classes)}"
         )
     source = folder / WEIGHTS_FILE
-    model.load_trained_state(read_safetensors(source), str(source))
+    model.load_trained_state(read_safetensors(source)[0], str(source))
     if saved["backbone_fingerprint"] != model.backbone_fingerprint:
         config = asdict(model.config)
         raise InputError(

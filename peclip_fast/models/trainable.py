@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -146,7 +147,7 @@ class TrainableCLIP(CLIPEncoders):
             tensor.copy_(state[name])
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors, the trained tensors, and config.json.
+        """Write model.safetensors, the trained tensors, and config.json, which belong together.
 
         The config names the backbone. One that has no name, from a published checkpoint, is
         written next to it in ``backbone/``, as it was before training.
@@ -157,11 +158,17 @@ class TrainableCLIP(CLIPEncoders):
         if self.unnamed_backbone is not None:
             save_backbone(self.original_backbone(), self.unnamed_backbone, folder / "backbone")
             config["backbone"] = "./backbone"
-        write_safetensors(folder / WEIGHTS_FILE, self.trained_state())
         description = {
             "classes": list(self.classes),
             "config": config,
             "class_tokens": self.class_tokens.tolist(),
             "backbone_fingerprint": self.backbone_fingerprint,
         }
+        notes = {CONFIG_FILE: description_digest(description)}
+        write_safetensors(folder / WEIGHTS_FILE, self.trained_state(), notes)
         write_text(folder / CONFIG_FILE, json.dumps(description, indent=1))
+
+
+def description_digest(description: Mapping[str, object]) -> str:
+    """Of the content of config.json, which model.safetensors keeps."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

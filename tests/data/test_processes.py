@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import time
 import weakref
 from pathlib import Path
@@ -32,6 +33,20 @@ def test_items_that_end_their_process() -> None:
     assert [answers[number] for number in range(0, 8, 2)] == [0, 2, 4, 6]
     for number in range(1, 8, 2):
         assert answers[number] == Lost(f"the process that read it ended with code {number}")
+
+
+def test_a_process_that_was_killed_costs_nothing(tmp_path: Path) -> None:
+    """As it may be killed for lack of memory, and the clip is a good one."""
+
+    def work(number: int) -> int:
+        if number == 3 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    answers = list(over_clips(work, range(8), 2, 60, "working"))
+    assert sorted(answers) == [(number, number) for number in range(8)]
+    assert (tmp_path / "killed").exists()
 
 
 def test_what_is_inherited_is_left_alone() -> None:

@@ -15,6 +15,7 @@ from helpers.tiny_runs import write_config
 from peclip_fast.commands.train import main
 from peclip_fast.engine import report
 from peclip_fast.engine import run as engine_run
+from peclip_fast.engine.checkpoint import read_checkpoint
 from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import PARTIAL, is_partial
@@ -133,12 +134,30 @@ def test_resume_refuses_another_configuration(run_whole, capsys):
     assert run.last.read_bytes() == before
 
 
-def test_resume_refuses_a_broken_checkpoint(run_whole, tmp_path, capsys):
-    whole = run_whole("every step").run
-    run = RunFolder(tmp_path / "run")
-    shutil.copytree(whole.path, run.path)
-    run.last.write_bytes(run.last.read_bytes()[:1000])
-    assert main(["--output", str(run.path), "--resume"]) == 2
-    assert capsys.readouterr().err.strip() == (
-        f"error: {run.last}: not a checkpoint of this program"
+def test_a_damaged_checkpoint(run_whole, capsys):
+    """The one before it serves as well, and isn't lost to a stop right after."""
+    watched = run_whole("every step")
+    copy = watched.copies / "batch7"
+    for name in ("damaged", "both damaged"):
+        shutil.copytree(copy, watched.copies / name)
+        run = RunFolder(watched.copies / name)
+        data = bytearray(run.last.read_bytes())
+        data[len(data) // 2] ^= 4
+        run.last.write_bytes(data)
+    damage = "damaged: its bytes aren't those that were written"
+    run = watched.resume("damaged")
+    assert capsys.readouterr().err == (
+        f"warning: {run.last}: {damage}; going on from the checkpoint before it\n"
     )
+    assert_same(run, watched.run)
+    read_checkpoint(run.previous)
+
+    run = RunFolder(watched.copies / "both damaged")
+    run.previous.write_bytes(run.previous.read_bytes()[:1000])
+    assert main(["--output", str(run.path), "--resume"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {run.last}: {damage}; no other checkpoint is left: remove {run.last.parent} to "
+        "train from the start\n"
+    )
+    shutil.rmtree(run.last.parent)
+    assert_same(watched.resume("both damaged"), watched.run)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,8 @@ from peclip_fast.engine.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-CODES = {"SIGINT": 130, "SIGTERM": 143}
-WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated"}
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 PATIENCE = 120  # seconds, of which most are for the imports
 
 
@@ -134,6 +134,7 @@ def scene(whole, tmp_path):
     [
         ("batch:1", "SIGINT", "self", 0, (0, 1)),
         ("batch:8", "SIGTERM", "self", 0, (1, 3)),
+        ("batch:4", "SIGHUP", "group", 1, (0, 4)),
         ("batch:8", "SIGINT", "group", 2, (1, 3)),
         ("batch:10", "SIGTERM", "group", 2, (1, 5)),
         ("decode:8", "SIGTERM", "self", 0, (0, 2)),
@@ -237,14 +238,16 @@ sys.exit(main(["train", *sys.argv[1:]]))
 # Two processes -----------------------------------------------------------------------------------
 
 
-def two(made: Scene, moment: str, number: str = "SIGTERM") -> list[subprocess.Popen[str]]:
+def two(
+    made: Scene, moment: str, number: str = "SIGTERM", options: Sequence[str] = ()
+) -> list[subprocess.Popen[str]]:
     """Without torchrun, which would end one when the other ends; the first alone is signalled."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ONLY_RANK": "0"}
     shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    argv = ["helpers.signalled", *made.command(moment, number)]
+    argv = ["helpers.signalled", *made.command(moment, number), *options]
     return [made.start(*argv, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in (0, 1)]
 
 
@@ -280,6 +283,32 @@ def test_all_processes_stop_where_one_is_asked_to(scene_of_two, moment):
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
     assert_same(made.run, made.whole)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_of_two_killed(scene_of_two, killed):
+    """The other one says so and ends, and one process goes on with the run."""
+    made = scene_of_two
+    processes = two(made, "never", options=["--train.epochs", "200"])
+    while not made.run.last.exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    begin = time.monotonic()
+    processes[killed].kill()
+    _, err = processes[1 - killed].communicate(timeout=PATIENCE)
+    processes[killed].communicate()
+    assert time.monotonic() - begin < 60
+    assert processes[1 - killed].returncode == 2
+    assert err.startswith("error: another process of this run has ended (")
+    assert err.endswith(f"-m peclip_fast.train --output '{made.run.path}' --resume\n")
+    assert err.count("\n") == 1
+    made.check_gone()
+    before = read_checkpoint(made.run.last)["place"]
+    process = made.start("helpers.signalled", "batch:4", "SIGTERM", "self", "--output",
+                         str(made.run.path), "--resume")  # fmt: skip
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    assert read_checkpoint(made.run.last)["place"].step > before.step
 
 
 def test_torchrun(scene_of_two, tmp_path):

@@ -11,6 +11,7 @@ from peclip_fast.commands.options import required
 from peclip_fast.commands.running import run_command
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes
+from peclip_fast.locks import locked
 
 DESCRIPTION = """Find 468 landmarks of the face and its regions (brows, eyes, nose, lips, ...) in
 every frame of every clip. Landmarks are BlazeFace's and FaceMesh's; regions are a face-parsing
@@ -58,7 +59,8 @@ def _cues(argv: list[str]) -> None:
         classes = options.parsing_classes
         network = find_parsing(Path(options.parsing), Path(classes) if classes else None)
     skip, processes = data.on_bad_clip == "skip", processes_of(data)
-    run = make_cues(records, data.root, folder, network, processes, seconds, skip)
+    with locked(folder):
+        run = make_cues(records, data.root, folder, network, processes, seconds, skip)
     print(config.title)
     print(as_table(run))
     if options.sheet:

@@ -11,6 +11,7 @@ from peclip_fast.commands.data.shared import data_line, read
 from peclip_fast.commands.options import required
 from peclip_fast.commands.running import run_command
 from peclip_fast.files import check_writable, write_text
+from peclip_fast.locks import locked
 
 DESCRIPTION = """Copy the clips into the form that training reads fastest: JPEG frames in Matroska,
 one file a clip, with all frames, the larger ones made smaller. JPEG frames that are small enough
@@ -45,21 +46,22 @@ def _pack(argv: list[str]) -> None:
     pack.check_apart(folder, records, [path for path in places if path])
     check_writable(folder)
     skip = data.on_bad_clip == "skip"
-    done = pack.pack(records, folder, packing, processes_of(data), options.timeout, skip)
-    lists = pack.write_lists(folder, splits, done)
-    cues, descriptions = pack.copy_cues(folder, records, done)
-    data = replace(
-        data,
-        dataset="csv",
-        root=folder,
-        fold=1,
-        classes=list(splits.classes),
-        train_list=lists.get("train"),
-        test_list=lists.get("test"),
-        cues=cues,
-        descriptions=descriptions,
-    )
-    packed = folder / f"{Path(options.config).stem}-packed.yaml"
-    write_text(packed, replace(config, data=data).to_yaml())
+    with locked(folder):
+        done = pack.pack(records, folder, packing, processes_of(data), options.timeout, skip)
+        lists = pack.write_lists(folder, splits, done)
+        cues, descriptions = pack.copy_cues(folder, records, done)
+        data = replace(
+            data,
+            dataset="csv",
+            root=folder,
+            fold=1,
+            classes=list(splits.classes),
+            train_list=lists.get("train"),
+            test_list=lists.get("test"),
+            cues=cues,
+            descriptions=descriptions,
+        )
+        packed = folder / f"{Path(options.config).stem}-packed.yaml"
+        write_text(packed, replace(config, data=data).to_yaml())
     print(pack.as_table(done))
     print(f"train with: peclip-fast train --config {packed}", file=sys.stderr)

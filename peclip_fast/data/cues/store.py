@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from peclip_fast.data.cues.clip_names import match_names
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.text_files import read_csv_rows
+from peclip_fast.digests import read_zip, seal_zip
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
 
@@ -92,8 +93,9 @@ def write_cues(path: Path, cues: Cues, note: str = "") -> None:
     arrays |= {name: values for name, values in optional.items() if values is not None}
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **arrays)
+    seal_zip(data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, data.getvalue())
+    write_bytes(path, data.getbuffer())
 
 
 def read_cues(path: Path, frames: Sequence[int]) -> Cues:
@@ -123,10 +125,12 @@ def read_note(path: Path) -> str:
 def _read(path: Path) -> tuple[Cues, str]:
     """All cues of a file, and its note."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(read_zip(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*_NEEDED, *(_OPTIONAL & file.keys()))}
     except FileNotFoundError:
         raise InputError(f"{path}: the cues of the clip are not there") from None
+    except InputError:
+        raise
     except _BROKEN as error:
         raise InputError(f"{path}: no cues of a clip ({error})") from None
     height, width = arrays["size"].tolist()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import os
 import sqlite3
 import threading
@@ -50,6 +52,7 @@ class ClipIndex:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._own = _Connection()
+        self._off = mmap.mmap(-1, 1)  # shared with the processes that are forked from this one
 
     def get(self, path: Path, stamp: str) -> Index | None:
         """The index of a clip with this stamp, or None where it isn't known."""
@@ -58,7 +61,8 @@ class ClipIndex:
             (os.path.abspath(path), stamp),
         )
         for (facts,) in rows:
-            return _decoded(json.loads(zlib.decompress(facts)))
+            with contextlib.suppress(zlib.error, ValueError, TypeError, KeyError):  # damaged
+                return _decoded(json.loads(zlib.decompress(facts)))
         return None
 
     def put(self, path: Path, stamp: str, index: Index) -> None:
@@ -70,11 +74,15 @@ class ClipIndex:
         )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
+        if self._off[0]:
+            return []
         try:
             with self._open() as connection:
                 return connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OSError) as error:
-            warnings.warn(f"{self.file}: not used: {error}", ClipIndexWarning, stacklevel=4)
+            self._off[0] = 1  # one warning for all processes
+            message = f"{self.file}: not used: {error}; XDG_CACHE_HOME names another place"
+            warnings.warn(message, ClipIndexWarning, stacklevel=4)
             return []
 
     def _open(self) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from peclip_fast.data.decoding.clip_index import Index, clip_index, clip_stamp
 from peclip_fast.data.decoding.frame_folder import FolderIndex, FrameFolder
+from peclip_fast.data.decoding.packed_file import check_packed
 from peclip_fast.data.decoding.video_file import VideoFile
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.records import ClipRecord
@@ -83,6 +84,12 @@ def open_clip_source(
         index = known if isinstance(known, VideoIndex) else None
         source = VideoFile(path, start, end, threads, index)
     if known is None:
+        try:
+            if isinstance(source, VideoFile) and source.index.codec == "mjpeg":
+                check_packed(path)
+        except InputError:
+            source.close()
+            raise
         clip_index().put(path, stamp, source.index)
     return source
 

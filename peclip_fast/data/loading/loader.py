@@ -13,6 +13,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from peclip_fast.data.loading.dataset import ClipDataset
+from peclip_fast.data.loading.deaths import (
+    DEATHS,
+    hear_no_deaths,
+    hearing_deaths,
+    replace_workers,
+)
 from peclip_fast.data.loading.decoders import choose_decoder
 from peclip_fast.data.loading.sampler import ClipBatchSampler
 from peclip_fast.data.processes import leave_inherited
@@ -37,10 +43,36 @@ class ClipLoader(DataLoader[Any]):
     batch_sampler: ClipBatchSampler
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        for batch in super().__iter__():
+        for batch in self._batches() if self.num_workers else super().__iter__():
             if batch["bad"] and self.dataset.config.on_bad_clip == "error":
                 self.close()
                 raise InputError(batch["bad"][0].reason)
+            yield batch
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        """Those of workers, of which one may be killed without harm, as batches can be had again.
+
+        Raises:
+            InputError: it happens again and again.
+        """
+        hear_no_deaths()
+        sampler = self.batch_sampler
+        epoch, start = sampler.epoch, sampler.start_batch
+        batches: Iterator[dict[str, Any]] | None = None
+        for number in range(start, start + len(sampler)):
+            batch, deaths = None, 0
+            while batch is None:
+                try:
+                    if batches is None:
+                        sampler.set_epoch(epoch, number)
+                        batches = super().__iter__()
+                        sampler.set_epoch(epoch, start)
+                    with hearing_deaths():
+                        batch = next(batches)
+                except DEATHS as error:
+                    deaths += 1
+                    dead, batches, self._iterator = self._iterator, None, None
+                    replace_workers(error, dead, deaths)
             yield batch
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ def test_missing_and_broken_files(written, tmp_path):
     for content in [*contents, (tmp_path / "other.npz").read_bytes()]:
         path.write_bytes(content)
         for read in (lambda: read_cues(path, [0]), lambda: read_note(path)):
-            with pytest.raises(InputError, match=r"clip\.npz: no cues of a clip"):
+            with pytest.raises(InputError, match=r"clip\.npz: (has no digest|damaged)"):
                 read()
     with pytest.raises(InputError, match=r"no cues of a clip"):
         read_cues(tmp_path, [0])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
+import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,14 +104,43 @@ def test_a_damaged_file_only_warns(tmp_path: Path, video_at: Writer, index: Clip
         assert open_clip_source(path).num_frames == 30
 
 
-def test_a_place_that_can_not_be_written_only_warns(tmp_path: Path, video_at: Writer) -> None:
+def test_a_place_that_can_not_be_written_only_warns_once(tmp_path: Path, video_at: Writer) -> None:
     (tmp_path / "file").write_text("where a folder is expected")
     index = ClipIndex(tmp_path / "file/clips.sqlite")
     path = video_at(tmp_path / "clip.mp4", 5)
     with pytest.warns(ClipIndexWarning, match="not used"):
         index.put(path, clip_stamp(path), open_clip_source(path).index)
-    with pytest.warns(ClipIndexWarning, match="not used"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert index.get(path, clip_stamp(path)) is None
+
+
+def test_no_process_repeats_the_warning_of_another(
+    tmp_path: Path, frames_at: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = open_clip_source(frames_at(tmp_path / "clip", 3)).index
+    (tmp_path / "file").write_text("where a folder is expected")
+    index = ClipIndex(tmp_path / "file/clips.sqlite")
+    context = multiprocessing.get_context("fork")
+    with pytest.warns(ClipIndexWarning, match="XDG_CACHE_HOME"):
+        index.put(tmp_path, "stamp", known)
+    for _ in range(3):
+        process = context.Process(target=index.put, args=(tmp_path, "stamp", known))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("facts", [b"", b"no zlib", zlib.compress(b"{"), zlib.compress(b"{}")])
+def test_a_damaged_row_is_looked_up_again(
+    tmp_path: Path, frames_at: Writer, index: ClipIndex, facts: bytes
+) -> None:
+    path = frames_at(tmp_path / "clip", 3)
+    index.put(path, "stamp", open_clip_source(path).index)
+    with sqlite3.connect(index.file) as connection:
+        connection.execute(f"UPDATE {module._TABLE} SET facts = ?", (facts,))
+    assert index.get(path, "stamp") is None
 
 
 def test_processes_share_it(tmp_path: Path, frames_at: Writer, index: ClipIndex) -> None:
