@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from peclip_fast.errors import InputError, one_line
+from peclip_fast.errors import InputError, one_line, printable
 from peclip_fast.stopping import Stopped, watch
 
 USER_ERROR = 2
+_PYTHONS_FORM = warnings.formatwarning
 
 
 def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
@@ -22,6 +24,7 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
     and SIGTERM end in a line that says how to go on, where one can, and the codes 130 and 143; a
     second one ends the command at once.
     """
+    warnings.formatwarning = _warning
     try:
         with watch(second_ends=True):
             code = command(list(sys.argv[1:] if argv is None else argv))
@@ -46,6 +49,19 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
         message = f"{error}; lower train.batch_size (and raise train.accumulate)"
     print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    number: int,
+    line: str | None = None,
+) -> str:
+    """A warning of ours in one line, as users have no use for the place in the source."""
+    if category.__module__.startswith("peclip_fast."):
+        return f"warning: {printable(one_line(message))}\n"
+    return _PYTHONS_FORM(message, category, filename, lineno, line)
 
 
 def leave(code: int) -> NoReturn:

@@ -25,11 +25,12 @@ from PIL import Image
 
 from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.data.cues.store import copy_store
-from peclip_fast.data.decoding.clip_index import Index, clip_stamp
+from peclip_fast.data.decoding.clip_index import Index
 from peclip_fast.data.decoding.clip_source import locate_record, open_clip_source, open_record
 from peclip_fast.data.decoding.frame_folder import FolderIndex
 from peclip_fast.data.decoding.jpeg import decode_plain_jpeg, encode_jpeg, is_plain_jpeg
 from peclip_fast.data.decoding.packed_file import packed_file, packed_jpegs, read_note
+from peclip_fast.data.decoding.stamps import content_stamp
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
@@ -207,7 +208,7 @@ def _pack_clip(job: tuple[Path, ClipRecord], packing: Packing) -> Packed | Input
     target, record = job
     try:
         index, part = locate_record(record)
-        expected = {"frames": len(part), "source": clip_stamp(record.path), **asdict(packing)}
+        expected = {"frames": len(part), "source": content_stamp(record.path), **asdict(packing)}
         note = read_note(target)
         if note is not None and note == expected | {"psnr": note.get("psnr")}:
             return Packed(len(part), target.stat().st_size, note["psnr"], found=True)
