@@ -32,7 +32,7 @@ def one_line(error: object) -> str:
 
 def hint(name: str, known: Iterable[str]) -> str:
     """A suggestion for a name that isn't known: of the same last part, or else a similar one."""
-    known = list(known)
+    known, name = list(known), name[:200]
     last = name.lstrip("-").split(".")[-1]
     same = [k for k in known if k.split(".")[-1].lstrip("-") == last]
     close = same or get_close_matches(name, known, n=1)

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
 
-from peclip_fast.config.layers import SECTIONS, config_layers, read_yaml
+from peclip_fast.config.layers import SECTIONS, config_layers, read_options
 from peclip_fast.config.parser import (
     DEFAULT_METHOD,
     Layer,
@@ -151,7 +151,7 @@ def run_line(name: str, description: str, usage: str, shows: Sequence[str]) -> C
 
 def run_layers(run: RunFolder) -> list[Layer]:
     """The configuration that a run was made with, for resolve()."""
-    return [(str(run.config), read_yaml(run.config))]
+    return [(str(run.config), read_options(run.config))]
 
 
 def positive(name: str, value: float | None) -> None:

@@ -55,7 +55,7 @@ def _warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
-    number: int,
+    lineno: int,
     line: str | None = None,
 ) -> str:
     """A warning of ours in one line, as users have no use for the place in the source."""

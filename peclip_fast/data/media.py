@@ -279,6 +279,12 @@ def _check_one_sequence(folder: Path, kinds: Mapping[str, Sequence[str]]) -> Non
         lasts |= last
 
 
+def remark(passed: Sequence[PassedOver]) -> str:
+    """A line that says what was passed over."""
+    things = "a file or folder" if len(passed) == 1 else f"{len(passed)} files or folders"
+    return f"passed over {things}: {in_words(passed)}"
+
+
 def in_words(passed: Iterable[PassedOver]) -> str:
     """How many files and folders, with their reasons and some of their names."""
     reasons: dict[str, list[str]] = defaultdict(list)

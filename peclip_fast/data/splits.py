@@ -13,7 +13,7 @@ from peclip_fast.data.cues.clip_names import clip_name
 from peclip_fast.data.cues.descriptions import read_descriptions
 from peclip_fast.data.cues.store import read_index
 from peclip_fast.data.datasets.list_files import read_lists
-from peclip_fast.data.media import PassedOver, frame_names, in_words
+from peclip_fast.data.media import PassedOver, frame_names, in_words, remark
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
@@ -52,8 +52,8 @@ def open_splits(config: DataConfig) -> DatasetSplits:
     if not splits.train and not splits.test:
         found = f", got {in_words(splits.passed_over)}" if splits.passed_over else ""
         raise InputError(f"data.root: no {config.dataset} clips found in {config.root}{found}")
-    for remark in remarks(splits, own_lists=given):
-        warnings.warn(remark, DataWarning, stacklevel=2)
+    for line in remarks(splits, own_lists=given):
+        warnings.warn(line, DataWarning, stacklevel=2)
     if config.shots is not None:
         splits = draw_shots(splits, config.shots, config.shots_seed)
     records = with_cues([*splits.train, *splits.test], config)
@@ -73,7 +73,7 @@ def remarks(splits: DatasetSplits, *, own_lists: bool) -> list[str]:
     """
     found = list(splits.remarks)
     if splits.passed_over:
-        found.append(f"passed over {in_words(splits.passed_over)}")
+        found.append(remark(splits.passed_over))
     labels: list[dict[Place, ClipRecord]] = []
     for name, records in (("training", splits.train), ("test", splits.test)):
         first: dict[Place, ClipRecord] = {}
@@ -105,8 +105,7 @@ def _in_frame_folders(splits: DatasetSplits) -> list[str]:
             frame_names(record.path, passed)
         if passed:
             return [
-                f"{record.path}: passed over {in_words(passed)}; `peclip-fast data check` says so "
-                "of each clip"
+                f"{record.path}: {remark(passed)}; `peclip-fast data check` says so of each clip"
             ]
     return []
 
@@ -131,7 +130,7 @@ def open_files(paths: Sequence[str], config: DataConfig, inputs: Sequence[str]) 
         if record.path.is_dir():
             frame_names(record.path, passed)
     if passed:
-        warnings.warn(f"passed over {in_words(passed)}", DataWarning, stacklevel=2)
+        warnings.warn(remark(passed), DataWarning, stacklevel=2)
     return with_cues(records, completed(config)) if set(inputs) - {"frames"} else records
 
 
