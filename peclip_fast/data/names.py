@@ -56,7 +56,8 @@ def one_spelling(found: Iterable[tuple[str, str]]) -> set[str]:
         former, first = spellings.setdefault(alike(name), (name, source))
         if former != name:
             raise InputError(
-                f"{source}: the class '{name}' is '{former}' in {first}; expected one spelling"
+                f"{source}: the class {shown(name)} is {shown(former)} in {first}; expected one "
+                "spelling"
             )
     return {name for name, _ in spellings.values()}
 

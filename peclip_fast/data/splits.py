@@ -18,6 +18,7 @@ from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.shots import draw_shots
 from peclip_fast.errors import InputError
 from peclip_fast.registry import DATASETS
+from peclip_fast.text_files import shown
 
 Place = tuple[str, float | None, float | None]
 
@@ -81,7 +82,7 @@ def remarks(splits: DatasetSplits, *, own_lists: bool) -> list[str]:
         other = [r for r in again if first[place(r)].label != r.label]
         for record in other[:1]:
             former = first[place(record)]
-            one, two = (splits.classes[r.label] for r in (former, record))
+            one, two = (shown(splits.classes[r.label]) for r in (former, record))
             said = f"{record.source}: {record.path} is {two}, but {one} in {former.source}"
             if own_lists:
                 raise InputError(f"{said}; expected one label for each clip")

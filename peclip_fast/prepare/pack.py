@@ -14,6 +14,7 @@ import functools
 import io
 import math
 import os
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -102,7 +103,7 @@ def targets(records: Sequence[ClipRecord], folder: Path) -> list[Path]:
     paths = [os.path.abspath(record.path) for record in records]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [
-        folder / CLIPS / f"{os.path.relpath(path, shared)}{_part(record)}.mkv"
+        folder / CLIPS / f"{_as_text(os.path.relpath(path, shared))}{_part(record)}.mkv"
         for path, record in zip(paths, records, strict=True)
     ]
 
@@ -287,6 +288,11 @@ def _milliseconds(index: Index, part: range) -> list[int]:
         moment = round(1000 * (seconds[frame] - seconds[part[0]]))
         moments.append(max(moment, moments[-1] + 1) if moments else 0)
     return moments
+
+
+def _as_text(name: str) -> str:
+    """A name with ``%E9`` for bytes that are no UTF-8, as the lists of packed clips are texts."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", name)
 
 
 def _part(record: ClipRecord) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peclip_fast.data.media import (
+    IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     PassedOver,
     frame_names,
@@ -151,3 +152,9 @@ def test_frames_of_a_folder(tmp_path: Path, names: list[str], frames: list[str])
 def test_two_images_of_a_frame_are_refused(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(InputError, match=r"f: .*: expected (one for each frame|the frames of one)"):
         frame_names(fill(tmp_path / "f", *names))
+
+
+def test_the_documentation_lists_all_suffixes() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    assert f"| videos | `{' '.join(sorted(VIDEO_SUFFIXES))}` |" in text
+    assert f"| frames | `{' '.join(sorted(IMAGE_SUFFIXES))}` |" in text

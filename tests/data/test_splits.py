@@ -13,7 +13,7 @@ import pytest
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.layout import DatasetCountWarning
 from peclip_fast.data.records import DatasetSplits
-from peclip_fast.data.splits import open_splits
+from peclip_fast.data.splits import DataWarning, open_files, open_splits
 from peclip_fast.errors import InputError
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
@@ -369,3 +369,17 @@ def test_missing_and_empty_roots(tmp_path: Path, dataset: str) -> None:
 def test_unknown_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data\.dataset=dfw: expected one of dfew, "):
         opened("dfw", tmp_path)
+
+
+def test_what_lies_in_the_folders_of_frames_is_said(
+    tmp_path: Path, frames_at: Callable[..., Path]
+) -> None:
+    for split in ("train", "test"):
+        clip = frames_at(tmp_path / split / "clap/1", 2, "img_{:05d}.jpg")
+        frames_at(clip, 2, "flow_x_{:05d}.jpg")
+    told = r"passed over 2 files or folders: 2 optical flow \(flow_x_00001.jpg, flow_x_00002.jpg\)"
+    with pytest.warns(DataWarning, match=rf"train/clap/1: {told}; `peclip-fast data check`"):
+        splits = open_splits(DataConfig("folder", tmp_path))
+    assert len(splits.train) == len(splits.test) == 1
+    with pytest.warns(DataWarning, match=f"^{told}$"):
+        open_files([str(clip)], DataConfig(), ["frames"])

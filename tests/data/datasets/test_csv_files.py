@@ -133,7 +133,9 @@ def test_clips_that_come_again(tmp_path: Path) -> None:
         f"1 test clips are training clips, too ({tmp_path}/b.mp4)",
     ]
     write(train, "a.mp4,joy\na.mp4,fear\n")
-    with pytest.raises(InputError, match=r"a\.csv:2: .*a\.mp4 is fear, but joy in .*a\.csv:1; exp"):
+    with pytest.raises(
+        InputError, match=r"a\.csv:2: .*a\.mp4 is 'fear', but 'joy' in .*a\.csv:1; exp"
+    ):
         open_splits(DataConfig("csv", train_list=train))
 
 
