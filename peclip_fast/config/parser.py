@@ -20,7 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser, get_loader, set_loader
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.layers import SECTIONS, config_layers
 from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.options import flat, nested
+from peclip_fast.config.options import brief, flat, nested
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError, hint, one_line
@@ -205,7 +205,7 @@ class _Method:
             if name != self.name and key in fields | rates:
                 return f"{dashes}{key}: an option of {name}; the method is {self.name}"
         known = [f"{dashes}{name}" for name in self.known]
-        return f"unknown option {dashes}{key}{hint(f'{dashes}{key}', known)}"
+        return f"unknown option {dashes}{brief(key)}{hint(f'{dashes}{key}', known)}"
 
 
 def _chosen(dotted: Sequence[str]) -> str | None:

@@ -157,3 +157,9 @@ def test_the_home_folder(monkeypatch, tmp_path):
     assert str(config.data.cues) == "$HOME"
     with pytest.raises(InputError, match=r"^data.root: ~nobody-of-this-name/x: "):
         parse("--data.root=~nobody-of-this-name/x")
+
+
+def test_the_name_of_an_unknown_option_is_shortened():
+    with pytest.raises(InputError, match=r"^c: unknown option data\.x+\.\.\.$") as caught:
+        resolve([("c", {"data": {"x" * 100_000: 1}})])
+    assert len(str(caught.value)) < 200
