@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
+from peclip_fast.config.names import composed
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import read_lines, shown
 
 #: Table 1 of the paper: the action units of the seven basic expressions.
 PUBLISHED_ACTION_UNITS = {
@@ -122,26 +123,21 @@ def settled(texts: Texts | Path) -> Texts:
 
 
 def read_texts(path: Path) -> FileTexts:
-    """The texts of a UTF-8 file by class, from lines ``class: text``.
+    """The texts of a file by class, from lines ``class: text``.
 
     The first colon of a line ends the class. Blank lines and those that begin with ``#`` are
     passed over. Raises InputError with file and line for any other line and for a class that
     comes twice, and for a file that can't be read.
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a text file in UTF-8 ({error})") from error
     texts, lines = FileTexts(), dict[str, int]()
     texts.path, texts.lines = str(path), lines
-    for number, line in enumerate(content.split("\n"), start=1):
+    for source, line in read_lines(path):
+        number = int(source.rpartition(":")[2])
         name, _, text = (part.strip() for part in line.partition(":"))
-        if line.strip() and not line.lstrip().startswith("#"):
-            name = unicodedata.normalize("NFC", name)
+        if not line.lstrip().startswith("#"):
+            name = composed(name)
             if not name or not text:
-                raise InputError(f"{path}:{number}: expected 'class: text', got {line.strip()!r}")
+                raise InputError(f"{source}: expected 'class: text', got {shown(line)}")
             if name in texts:
                 raise InputError(
                     f"{path}:{number}: the class {name!r} comes twice, before in line {lines[name]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from peclip_fast.config.options import LARGEST_SEED, brief
 from peclip_fast.errors import InputError
 
 
@@ -67,13 +68,15 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "eval_batch_size", "accumulate", "checkpoint_every"):
             smallest[name] = 1
         for name, least in smallest.items():
-            if getattr(self, name) < least:
-                raise InputError(f"train.{name}={getattr(self, name)}: expected at least {least}")
+            value = getattr(self, name)
+            if not least <= value <= LARGEST_SEED:
+                most = f" and at most {LARGEST_SEED}" if value > least else ""
+                raise InputError(f"train.{name}={brief(value)}: expected at least {least}{most}")
         above: dict[str, float | None] = {"clip_norm": self.clip_norm, "threads": self.threads}
         above |= {f"lr.{group}": rate for group, rate in self.lr.items()}
-        for name, value in above.items():
-            if value is not None and value <= 0:
-                raise InputError(f"train.{name}={value}: expected more than 0")
+        for name, number in above.items():
+            if number is not None and not 0 < number < float("inf"):
+                raise InputError(f"train.{name}={brief(number)}: expected more than 0")
         if self.warmup_epochs >= self.epochs:
             raise InputError(
                 f"train.warmup_epochs={self.warmup_epochs}: expected less than the "

@@ -55,14 +55,16 @@ class ClipIndex:
         self._off = mmap.mmap(-1, 1)  # shared with the processes that are forked from this one
 
     def get(self, path: Path, stamp: str) -> Index | None:
-        """The index of a clip with this stamp, or None where it isn't known."""
+        """The index of a clip with this stamp; None where it isn't known, or no longer holds."""
         rows = self._run(
             f"SELECT facts FROM {_TABLE} WHERE path = ? AND stamp = ?",
-            (os.path.abspath(path), stamp),
+            (_key(path), stamp),
         )
         for (facts,) in rows:
             with contextlib.suppress(zlib.error, ValueError, TypeError, KeyError):  # damaged
-                return _decoded(json.loads(zlib.decompress(facts)))
+                index = _decoded(json.loads(zlib.decompress(facts)))
+                if isinstance(index, VideoIndex) or index.holds(path):
+                    return index
         return None
 
     def put(self, path: Path, stamp: str, index: Index) -> None:
@@ -70,7 +72,7 @@ class ClipIndex:
         facts = zlib.compress(json.dumps(_encoded(index)).encode(), 1)
         self._run(
             f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?)",
-            (os.path.abspath(path), stamp, facts),
+            (_key(path), stamp, facts),
         )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
@@ -107,10 +109,14 @@ def clip_index() -> ClipIndex:
     return ClipIndex(cache_folder() / "clips.sqlite")
 
 
-def clip_stamp(path: Path) -> str:
-    """Size and time of modification; a folder's change when a file in it comes or goes."""
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _key(path: Path) -> str | bytes:
+    """A clip's path as SQLite keeps it: as text, or as bytes where it is no text in UTF-8."""
+    whole = os.path.abspath(path)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(whole)
+    return whole
 
 
 def _encoded(index: Index) -> dict[str, Any]:
