@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from peclip_fast.data.decoding.frame_folder import FolderIndex
+from peclip_fast.data.decoding.geometry import Geometry
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_2"  # another number where the indices change, so that older rows stay as they are
+_TABLE = "clips_3"  # another number where the indices change, so that older rows stay as they are
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -55,7 +56,7 @@ class ClipIndex:
         """The index of a clip with this stamp, or None where it isn't known."""
         rows = self._run(
             f"SELECT facts FROM {_TABLE} WHERE path = ? AND stamp = ?",
-            (os.path.abspath(path), stamp),
+            (_key(path), stamp),
         )
         for (facts,) in rows:
             return _decoded(json.loads(zlib.decompress(facts)))
@@ -66,7 +67,7 @@ class ClipIndex:
         facts = zlib.compress(json.dumps(_encoded(index)).encode(), 1)
         self._run(
             f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?)",
-            (os.path.abspath(path), stamp, facts),
+            (_key(path), stamp, facts),
         )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
@@ -87,7 +88,7 @@ class ClipIndex:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {_TABLE} "
-                "(path TEXT PRIMARY KEY, stamp TEXT NOT NULL, facts BLOB NOT NULL)"
+                "(path BLOB PRIMARY KEY, stamp TEXT NOT NULL, facts BLOB NOT NULL)"
             )
             own.connection, own.process = connection, os.getpid()
         return own.connection
@@ -105,6 +106,11 @@ def clip_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+def _key(path: Path) -> bytes:
+    """A name need not be UTF-8, as SQLite's texts must."""
+    return os.fsencode(os.path.abspath(path))
+
+
 def _encoded(index: Index) -> dict[str, Any]:
     facts = asdict(index)
     if isinstance(index, VideoIndex):
@@ -120,6 +126,10 @@ def _decoded(facts: Mapping[str, Any]) -> Index:
         return FolderIndex(**facts)
     unit = facts.pop("time_unit")
     return VideoIndex(
-        **facts | {"open_groups": frozenset(facts["open_groups"])},
-        time_unit=None if unit is None else Fraction(*unit),
+        **facts
+        | {
+            "geometry": Geometry(**facts["geometry"]),
+            "open_groups": frozenset(facts["open_groups"]),
+            "time_unit": None if unit is None else Fraction(*unit),
+        }
     )

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import InputContainer
 
-from peclip_fast.data.decoding.video_index import packets
+from peclip_fast.data.decoding.ffmpeg import open_container, packets
 
 _NOTE = "PECLIP_FAST"
 _FORMAT = "matroska"
@@ -61,7 +60,7 @@ def packed_jpegs(data: bytes) -> list[bytes]:
 def read_note(path: Path) -> dict[str, Any] | None:
     """The note of a packed file; None where there is no such file."""
     try:
-        container: InputContainer = av.open(str(path), "r")
+        container = open_container(path)
     except (av.FFmpegError, OSError, ValueError):
         return None
     with container:
