@@ -31,17 +31,17 @@ def open_video(path: Path, threads: int = 1) -> tuple[InputContainer, VideoStrea
     """
     with named_errors(path, "not a readable video"):
         container = open_container(path)
-    try:
-        if not container.streams.video:
-            raise InputError(f"{path}: no video stream in this file")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise InputError(f"{path}: unknown video codec")
-        stream.codec_context.thread_count = threads
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-    except BaseException:
-        container.close()
-        raise
+        try:
+            if not container.streams.video:
+                raise InputError(f"{path}: no video stream in this file")
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(f"{path}: unknown video codec")
+            stream.codec_context.thread_count = threads
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        except BaseException:
+            container.close()
+            raise
     return container, stream
 
 

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _OGG_PAGE = 65307  # bytes at most
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # file properties object
@@ -37,7 +37,7 @@ def is_whole(path: Path, container: str) -> bool | None:
             return False
 
 
-def _unpack(file: BinaryIO, position: int, layout: str) -> tuple[int, ...]:
+def _unpack(file: BinaryIO, position: int, layout: str) -> tuple[Any, ...]:
     file.seek(position)
     return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
@@ -51,11 +51,11 @@ def _mp4(file: BinaryIO, size: int) -> bool | None:
             (length,) = _unpack(file, position + 8, ">Q")
         elif length == 0:
             return None  # up to the end of the file, wherever that is
-        if length < 8 or not bytes(kind).isalnum():  # type: ignore[call-overload]
+        if length < 8 or not kind.isalnum():
             return found
         if position + length > size:
             return False
-        found = found or kind in (b"moov", b"moof")  # type: ignore[comparison-overlap]
+        found = found or kind in (b"moov", b"moof")
         position += length
     return found
 
@@ -86,7 +86,7 @@ def _avi(file: BinaryIO, size: int) -> bool | None:
     position = 0
     while position + 12 <= size:
         name, length = _unpack(file, position, "<4sI")
-        if name != b"RIFF":  # type: ignore[comparison-overlap]
+        if name != b"RIFF":
             return True
         if length == 0:
             return None  # a recorder that was stopped

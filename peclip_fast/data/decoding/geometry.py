@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -97,13 +98,13 @@ def geometry_of(
     mirrored, angle = (False, 0.0) if matrix is None else _orientation(matrix)
     turns = round(angle / 90)
     if abs(angle - 90 * turns) > _SLANT:
-        raise InputError(f"{path}: turned by {angle:.0f} degrees: expected quarter turns")
+        raise InputError(f"{path}: turned by {abs(angle):.0f} degrees: expected quarter turns")
     return Geometry(height, width, square, mirrored, turns % 4)
 
 
 def display_matrix(frame: VideoFrame) -> bytes | None:
     """What goes along with a frame from the container or the stream."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     return None if data is None else bytes(data)
 
 

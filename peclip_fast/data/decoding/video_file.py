@@ -18,9 +18,6 @@ from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.decoding.video_scan import scan
 from peclip_fast.errors import InputError
 
-# Decoders that can pass over a frame of which no other is made, packet by packet.
-_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9"})
-
 
 class _FlawError(InputError):
     """A damaged frame, or one that only seems so as decoding began at a false key frame."""
@@ -155,7 +152,6 @@ class VideoFile:
         """
         index = self.index
         kept = {index.positions[number] for number in wanted}
-        skips = index.codec in _SKIPPING and (index.timed or index.packets == index.num_frames)
         starts = {packet: group for group, packet in enumerate(index.first_packet)}
         container, stream = self._rewound()
         codec = stream.codec_context
@@ -173,7 +169,7 @@ class VideoFile:
                     codec.flush_buffers()
             if group in needed:
                 packet.pts = position
-                if skips:
+                if index.skips:
                     codec.skip_frame = "DEFAULT" if position in kept else "NONREF"
                 yield from self._numbered(codec.decode(packet), start, wanted)
         yield from self._numbered(codec.decode(None), start, wanted)
@@ -181,13 +177,13 @@ class VideoFile:
     def _numbered(
         self, frames: Iterable[VideoFrame], start: int, wanted: Collection[int]
     ) -> Iterator[tuple[int, VideoFrame]]:
-        """The wanted ones of some frames that were decoded from the key frame's packet ``start``."""
+        """The wanted ones of some frames, decoded from the key frame's packet ``start`` on."""
         numbers = self.index.numbers
         anew = start > self.index.first_packet[0]
         # Frames that are shown before it build on what wasn't decoded.
         first = numbers.get(start, 0) if anew else 0
         for frame in frames:
-            number = numbers.get(frame.pts, -1)
+            number = -1 if frame.pts is None else numbers.get(frame.pts, -1)
             if anew and frame.pts == start and not frame.key_frame:
                 raise _FlawError(f"{self._path}: frame {number} is no key frame")
             if number < first:

@@ -35,6 +35,7 @@ class VideoIndex:
             group before them too.
         timed: the order is that of the packets' own times, which are distinct; otherwise the
             decoder has told it.
+        skips: the decoder can pass over a frame of which no other is made.
         packets: of the file, those included that no frame is shown of.
     """
 
@@ -47,6 +48,7 @@ class VideoIndex:
     first_packet: tuple[int, ...]
     open_groups: frozenset[int]
     timed: bool
+    skips: bool
     packets: int
 
     @property

@@ -25,6 +25,10 @@ from peclip_fast.errors import InputError
 _MP4, _MATROSKA, _FLV = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"
 _TIMED = frozenset({_MP4, _MATROSKA, _FLV, "mpegts", "nut"})
 
+_MPEG4_PICTURE = b"\0\0\1\xb6"  # its start code
+# Decoders that can pass over a frame of which no other is made, packet by packet.
+_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9"})
+
 # A video whose container promises a length is called cut when it ends too early, by more than a
 # last frame of unknown length explains.
 _MISSING_SECONDS = 0.05
@@ -42,6 +46,8 @@ class _Packets:
         shown: positions of packets of which a frame is shown, as far as packets tell.
         end: of the last frame, in the stream's unit of time.
         frame: the first that can be decoded.
+        packed: some packet holds two pictures, of which the second one is shown in place of the
+            next packet's empty one, as old encoders of MPEG-4 did for AVI.
     """
 
     pts: list[int | None]
@@ -50,6 +56,7 @@ class _Packets:
     shown: list[int]
     end: int = 0
     frame: VideoFrame | None = None
+    packed: bool = False
 
 
 def scan(path: Path) -> VideoIndex:
@@ -61,6 +68,8 @@ def scan(path: Path) -> VideoIndex:
     Raises:
         InputError: the file is no video, is damaged, cut short, or has no frame.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: neither a file nor a folder")  # to open a pipe would wait
     container, stream = open_video(path)
     try:
         with named_errors(path, "can't be read"):
@@ -69,11 +78,13 @@ def scan(path: Path) -> VideoIndex:
             positions = _by_times(container, stream, found)
             timed = positions is not None
             if positions is None:
-                positions = _by_decoding(path)
+                positions = _by_decoding(path, found)
             if not positions:
                 raise InputError(f"{path}: no frames in this video")
             times, unit, zero = _times(container, stream, found, positions)
             firsts, open_groups = _groups(found, positions)
+            told = [found.pts[position] for position in positions]
+            skips = stream.codec_context.name in _SKIPPING and not found.packed
             return VideoIndex(
                 codec=stream.codec_context.name,
                 geometry=_geometry(path, stream, found.frame),
@@ -83,7 +94,8 @@ def scan(path: Path) -> VideoIndex:
                 positions=tuple(positions),
                 first_packet=tuple(firsts),
                 open_groups=frozenset(open_groups),
-                timed=timed and len(set(times)) == len(times),
+                timed=timed and told == times and len(set(times)) == len(times),
+                skips=skips and (timed or len(positions) == len(found.pts)),
                 packets=len(found.pts),
             )
     finally:
@@ -103,6 +115,8 @@ def _pass_over(path: Path, container: InputContainer, stream: VideoStream) -> _P
         if not (packet.is_discard or _is_hidden(packet, codec.name)):
             found.shown.append(position)
             found.end = max(found.end, (packet.pts or 0) + (packet.duration or 0))
+        if codec.name == "mpeg4":
+            found.packed |= bytes(packet).count(_MPEG4_PICTURE) > 1
         if found.frame is None:
             found.frame = next(_lenient(codec, packet), None)
     if not found.shown:
@@ -120,9 +134,7 @@ def _lenient(codec: VideoCodecContext, packet: av.Packet | None) -> Iterator[Vid
         return
 
 
-def _by_times(
-    container: InputContainer, stream: VideoStream, found: _Packets
-) -> list[int] | None:
+def _by_times(container: InputContainer, stream: VideoStream, found: _Packets) -> list[int] | None:
     """Positions in the order in which frames are shown; None where only the decoder knows it."""
     pts = [found.pts[position] for position in found.shown]
     if not found.keys or found.shown[0] < found.keys[0]:
@@ -140,15 +152,16 @@ def _by_times(
     return [position for _, position in sorted(zip(known, found.shown, strict=True))]
 
 
-def _by_decoding(path: Path) -> list[int]:
+def _by_decoding(path: Path, found: _Packets) -> list[int]:
     """Positions in the order in which the decoder shows the packets' frames.
 
-    What can't be decoded before the first whole frame is left out, as players do.
+    What can't be decoded before the first whole frame is left out, as players do. Of ``found.keys``
+    those are taken away that the decoder doesn't call key frames.
 
     Raises:
         whatever PyAV raises, for a packet after the first key frame's.
     """
-    shown: dict[int, None] = {}
+    shown: dict[int, bool] = {}  # position to whether it is a key frame
     container, stream = open_video(path)
     codec, begun = stream.codec_context, False
     try:
@@ -159,21 +172,18 @@ def _by_decoding(path: Path) -> list[int]:
         _note(shown, codec.decode(None))
     finally:
         container.close()
+    found.keys = [key for key in found.keys if shown.get(key, True)]
     return list(shown)
 
 
-def _note(shown: dict[int, None], frames: Iterable[VideoFrame]) -> None:
+def _note(shown: dict[int, bool], frames: Iterable[VideoFrame]) -> None:
     for frame in frames:
         if frame.pts is not None and (shown or frame.key_frame or not frame.is_corrupt):
-            shown.setdefault(frame.pts)  # the same frame may come twice
+            shown.setdefault(frame.pts, frame.key_frame)  # the same frame may come twice
 
 
 def _groups(found: _Packets, positions: list[int]) -> tuple[list[int], set[int]]:
-    """Where groups begin, and which of them are open.
-
-    Raises:
-        whatever PyAV raises.
-    """
+    """Where groups begin, and which of them are open."""
     rank = {position: number for number, position in enumerate(positions)}
     begin = min(positions)
     # A file that begins within a group has no key frame for the frames before the first one.
@@ -181,9 +191,7 @@ def _groups(found: _Packets, positions: list[int]) -> tuple[list[int], set[int]]
     before = [key for key in found.keys if key <= begin]
     firsts.insert(0, before[-1] if before else 0)
     open_groups = set()
-    for group, (first, following) in enumerate(
-        pairwise([*firsts, len(found.pts)])
-    ):
+    for group, (first, following) in enumerate(pairwise([*firsts, len(found.pts)])):
         # Where the key frame isn't shown, nobody knows.
         key = rank.get(first, len(rank))
         if any(rank.get(position, key) < key for position in range(first, following)):
@@ -195,7 +203,9 @@ def _times(
     container: InputContainer, stream: VideoStream, found: _Packets, positions: list[int]
 ) -> tuple[list[int], Fraction | None, int]:
     """The frames' moments, their unit, and the moment from which players count."""
-    for times in (found.pts, found.dts):
+    # AVI tells which frame comes when in its own way: by the number of chunks before it.
+    avi = container.format.name == "avi"
+    for times in (found.dts, found.pts) if avi else (found.pts, found.dts):
         known = [time for time in (times[position] for position in positions) if time is not None]
         if len(known) < len(positions):
             continue
