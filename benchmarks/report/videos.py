@@ -1,4 +1,4 @@
-"""Which videos are read frame by frame, and by what: the list of the tests, and docs/data.md's table.
+"""Which videos are read frame by frame, and how: the tests' list, and a table in docs/data.md.
 
 ``tests/data/decoding/test_video_kinds.py`` writes every one of them and reads it.
 """
@@ -70,7 +70,7 @@ KINDS = (
     VideoKind("MPEG-4", "no B-frames", "mpeg4", {}, "mp4 mov mkv ts", "avi mpg"),
     VideoKind("MPEG-4", "B-frames, closed groups", "mpeg4", _CLOSED, "mp4 mov mkv ts", "avi mpg"),
     VideoKind("MPEG-4", "B-frames, open groups", "mpeg4", {"bf": "2"}, "mp4 mov mkv ts", "avi mpg"),
-    VideoKind("MPEG-2", "no B-frames", "mpeg2video", {}, "mp4 mov mkv ts", "avi mpg"),
+    VideoKind("MPEG-2", "no B-frames", "mpeg2video", {}, "", "avi mp4 mov mkv ts mpg"),
     VideoKind(
         "MPEG-2", "B-frames, closed groups", "mpeg2video", _CLOSED, "mp4 mov mkv ts", "avi mpg"
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from peclip_fast.data.decoding.ffmpeg import named_errors, open_video, packets
 from peclip_fast.data.decoding.jpeg import decode_plain_jpeg, is_plain_jpeg
 from peclip_fast.data.decoding.video_index import VideoIndex
-from peclip_fast.data.decoding.video_scan import scan
+from peclip_fast.data.decoding.video_scan import begins_group, scan
 from peclip_fast.errors import InputError
 
 
@@ -126,7 +126,8 @@ class VideoFile:
                 yield numbers[position], geometry.upright(image)
                 continue
             for frame in stream.codec_context.decode(packet):
-                yield numbers[position], self._shown(frame, numbers[position])
+                if not frame.is_corrupt:
+                    yield numbers[position], self._shown(frame)
 
     def _decode_video(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Decodes the groups that are needed, or all up to the last where that doesn't do."""
@@ -135,7 +136,7 @@ class VideoFile:
         for groups in (every,) if needed == every else (needed, every):
             try:
                 for number, frame in self._decode_groups(wanted, groups):
-                    yield number, self._shown(frame, number)
+                    yield number, self._shown(frame)
             except _FlawError:
                 if groups == every:
                     raise
@@ -145,10 +146,29 @@ class VideoFile:
     ) -> Iterator[tuple[int, VideoFrame]]:
         """(number, frame) of wanted frames, from groups of which each is whole.
 
-        A packet's time is its position for the decoder, which hands it on to the frame.
-
         Raises:
             _FlawError: a frame is damaged, or a group doesn't begin with a key frame.
+        """
+        numbers = self.index.numbers
+        begun = self.index.first_packet[0]  # there is nowhere else to begin
+        for start, frame in self._frames_of(wanted, needed):
+            number = -1 if frame.pts is None else numbers.get(frame.pts, -1)
+            if number < 0 or (start != begun and number < numbers.get(start, 0)):
+                continue  # what is shown before the key frame builds on what wasn't decoded
+            if start != begun and not (frame.pts == start and begins_group(frame)):
+                raise _FlawError(f"{self._path}: decoding can't begin at frame {number}")
+            begun = start
+            if frame.is_corrupt:
+                raise _FlawError(f"{self._path}: frame {number} is damaged")
+            if number in wanted:
+                yield number, frame
+
+    def _frames_of(
+        self, wanted: Collection[int], needed: Collection[int]
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        """All frames of some groups, each with the packet where the decoder began.
+
+        A packet's time is its position for the decoder, which hands it on to the frame.
         """
         index = self.index
         kept = {index.positions[number] for number in wanted}
@@ -165,40 +185,19 @@ class VideoFile:
                     start = position
                 elif group not in needed and group - 1 in needed:
                     # The frames that the decoder still holds back come out before it starts anew.
-                    yield from self._numbered(codec.decode(None), start, wanted)
+                    yield from ((start, frame) for frame in codec.decode(None))
                     codec.flush_buffers()
             if group in needed:
                 packet.pts = position
                 if index.skips:
                     codec.skip_frame = "DEFAULT" if position in kept else "NONREF"
-                yield from self._numbered(codec.decode(packet), start, wanted)
-        yield from self._numbered(codec.decode(None), start, wanted)
+                yield from ((start, frame) for frame in codec.decode(packet))
+        yield from ((start, frame) for frame in codec.decode(None))
 
-    def _numbered(
-        self, frames: Iterable[VideoFrame], start: int, wanted: Collection[int]
-    ) -> Iterator[tuple[int, VideoFrame]]:
-        """The wanted ones of some frames, decoded from the key frame's packet ``start`` on."""
-        numbers = self.index.numbers
-        anew = start > self.index.first_packet[0]
-        # Frames that are shown before it build on what wasn't decoded.
-        first = numbers.get(start, 0) if anew else 0
-        for frame in frames:
-            number = -1 if frame.pts is None else numbers.get(frame.pts, -1)
-            if anew and frame.pts == start and not frame.key_frame:
-                raise _FlawError(f"{self._path}: frame {number} is no key frame")
-            if number < first:
-                continue
-            if frame.is_corrupt:
-                raise _FlawError(f"{self._path}: frame {number} is damaged")
-            if number in wanted:
-                yield number, frame
-
-    def _shown(self, frame: VideoFrame, number: int) -> NDArray[np.uint8]:
+    def _shown(self, frame: VideoFrame) -> NDArray[np.uint8]:
         geometry = self.index.geometry
         if (frame.height, frame.width) != (geometry.decoded_height, geometry.decoded_width):
             raise InputError(f"{self._path}: the frame size changes within the clip")
-        if frame.is_corrupt:
-            raise InputError(f"{self._path}: frame {number} is damaged")
         # One reformatter for all frames: making a new one takes longer than its work.
         return geometry.rgb(frame, self._reformatter)
 

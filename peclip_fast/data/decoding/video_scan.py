@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from peclip_fast.data.decoding.ffmpeg import named_errors, open_video, packets
@@ -179,7 +179,15 @@ def _by_decoding(path: Path, found: _Packets) -> list[int]:
 def _note(shown: dict[int, bool], frames: Iterable[VideoFrame]) -> None:
     for frame in frames:
         if frame.pts is not None and (shown or frame.key_frame or not frame.is_corrupt):
-            shown.setdefault(frame.pts, frame.key_frame)  # the same frame may come twice
+            shown.setdefault(frame.pts, begins_group(frame))  # the same frame may come twice
+
+
+def begins_group(frame: VideoFrame) -> bool:
+    """Whether decoding can begin at a frame.
+
+    H.264 calls frames with prediction key frames too where the picture is renewed part by part.
+    """
+    return frame.key_frame and frame.pict_type not in (PictureType.P, PictureType.B)
 
 
 def _groups(found: _Packets, positions: list[int]) -> tuple[list[int], set[int]]:

@@ -118,18 +118,34 @@ def test_times_made_up_elsewhere(
     assert numbers_of(part.read(range(part.num_frames))) == [5, 6, 7, 8, 9]
 
 
-def test_clips_that_move_back_in_time(tmp_path: Path) -> None:
-    """Two recordings of one camera, one written after the other: the clock starts anew."""
+def test_a_clock_that_starts_anew(tmp_path: Path) -> None:
+    """Two recordings in a transport stream, one after the other."""
     options = {"x264-params": "bframes=3:b-adapt=0:keyint=8:scenecut=0"}
-    one = write_numbered(tmp_path / "one.ts", "libx264", options, count=20)
+    one = write_numbered(tmp_path / "one.ts", "libx264", options, count=20).read_bytes()
+    counters: dict[int, int] = {}
+    data = bytearray(one * 2)
+    for place in range(0, len(data), 188):  # each packet counts those of its stream
+        stream = int.from_bytes(data[place + 1 : place + 3], "big") & 0x1FFF
+        counters[stream] = counters.get(stream, -1) + (data[place + 3] >> 4 & 1)
+        data[place + 3] = data[place + 3] & 0xF0 | counters[stream] & 0x0F
     path = tmp_path / "two.ts"
-    path.write_bytes(one.read_bytes() * 2)
+    path.write_bytes(data)
     source = open_clip_source(path)
     assert numbers_of(list(source.frames())) == [*range(20)] * 2
     assert numbers_of(source.read([39, 21, 3])) == [19, 1, 3]
 
 
-@pytest.mark.parametrize("container", ["avi", "mp4"])
+@pytest.mark.parametrize("late", [100, 2**33 / 90000 - 0.6])
+def test_a_clock_that_wraps_around(tmp_path: Path, late: float) -> None:
+    options = {"x264-params": "bframes=3:b-adapt=0:keyint=8:scenecut=0"}
+    plain = write_numbered(tmp_path / "plain.mp4", "libx264", options)
+    path = copy_packets(plain, tmp_path / "clip.ts", late=late)
+    check_reading(open_clip_source(path))
+    part = open_clip_source(path, start=0.2, end=0.8)
+    assert numbers_of(part.read(range(part.num_frames))) == list(range(5, 20))
+
+
+@pytest.mark.parametrize("container", ["mov", "mp4"])
 def test_every_packet_said_to_be_a_key_frame(tmp_path: Path, container: str) -> None:
     """Some writers mark all: decoding can't begin at any of them."""
     path = tmp_path / f"clip.{container}"

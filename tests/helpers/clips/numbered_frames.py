@@ -1,4 +1,4 @@
-"""Pictures that bear a number any encoder leaves readable, and an upright corner; videos of them."""
+"""Pictures with a number that any encoder leaves readable, and coloured corners; their videos."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def numbers_of(images: np.ndarray | Sequence[np.ndarray]) -> list[int]:
 
 
 def corners_of(image: np.ndarray) -> str:
-    """R or B for each corner that is red or blue: top left, top right, bottom left, bottom right."""
+    """R, B or a dot for each corner: top left, top right, bottom left, bottom right."""
     height, width = image.shape[:2]
     size = min(height, width) // 5
 
@@ -47,7 +47,12 @@ def corners_of(image: np.ndarray) -> str:
         red, _, blue = place.reshape(-1, 3).mean(axis=0)
         return "R" if red > 150 > blue else "B" if blue > 150 > red else "."
 
-    places = (image[:size, :size], image[:size, -size:], image[-size:, :size], image[-size:, -size:])
+    places = (
+        image[:size, :size],
+        image[:size, -size:],
+        image[-size:, :size],
+        image[-size:, -size:],
+    )
     return "".join(map(name, places))
 
 
@@ -85,7 +90,8 @@ def _write(
         stream = container.add_stream(encoder, rate=RATE, options=options)
         stream.height, stream.width = size
         stream.pix_fmt = pixels
-        stream.bit_rate = 4_000_000
+        if encoder != "libsvtav1":  # which at this size takes no rate
+            stream.bit_rate = 4_000_000
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
             container.mux(stream.encode(frame))
@@ -106,12 +112,15 @@ def copy_packets(
         late: seconds that are added to all times.
     """
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for position, packet in enumerate(old.demux(video=0)):
-            if packet.size and position >= first:
-                shift = round(late / packet.time_base)
-                packet.dts += shift
-                packet.pts = packet.dts if made_up else packet.pts + shift
-                packet.stream = stream
-                new.mux(packet)
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        packets = [packet for packet in old.demux(video=0) if packet.size][first:]
+        ascending = sorted(packet.pts for packet in packets)
+        for packet, time in zip(packets, ascending, strict=True):
+            if made_up:
+                packet.pts = packet.dts = time
+            shift = round(late / packet.time_base)
+            packet.pts += shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+            packet.stream = stream
+            new.mux(packet)
     return target
