@@ -88,7 +88,7 @@ class ClipIndex:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {_TABLE} "
-                "(path BLOB PRIMARY KEY, stamp TEXT NOT NULL, facts BLOB NOT NULL)"
+                "(path TEXT PRIMARY KEY, stamp TEXT NOT NULL, facts BLOB NOT NULL)"
             )
             own.connection, own.process = connection, os.getpid()
         return own.connection
@@ -106,9 +106,14 @@ def clip_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _key(path: Path) -> bytes:
-    """A name need not be UTF-8, as SQLite's texts must."""
-    return os.fsencode(os.path.abspath(path))
+def _key(path: Path) -> str | bytes:
+    """A clip's path as SQLite keeps it: as text, or as bytes where it is no text in UTF-8."""
+    whole = os.path.abspath(path)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(whole)
+    return whole
 
 
 def _encoded(index: Index) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -72,8 +73,15 @@ class VideoFile:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Every frame in order, as uint8 RGB (H, W, 3); one at a time in memory."""
-        for _, image in self._images(set(self._frames)):
-            yield image
+        # Where a decoder holds back too few frames, they come in another order than they are shown.
+        held: dict[int, NDArray[np.uint8]] = {}
+        following = iter(self._frames)
+        wanted = next(following)
+        for number, image in self._images(set(self._frames)):
+            held[number] = image
+            while wanted in held:
+                yield held.pop(wanted)
+                wanted = next(following, -1)
 
     def close(self) -> None:
         """Closes the file."""
@@ -88,7 +96,7 @@ class VideoFile:
         return self._container, self._stream
 
     def _images(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """(number, image) of each wanted frame, in the order of the numbers.
+        """(number, image) of each wanted frame, as they come out of the decoder.
 
         Raises:
             InputError: one of them can't be decoded or has another size.
@@ -137,7 +145,7 @@ class VideoFile:
             try:
                 for number, frame in self._decode_groups(wanted, groups):
                     yield number, self._shown(frame)
-            except _FlawError:
+            except (_FlawError, av.FFmpegError):
                 if groups == every:
                     raise
 

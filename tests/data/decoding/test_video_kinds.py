@@ -8,12 +8,19 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.clips.numbered_frames import copy_packets, number_of, numbers_of, write_numbered
+from helpers.clips.numbered_frames import (
+    copy_packets,
+    number_of,
+    numbers_of,
+    picture,
+    write_numbered,
+)
 
 from benchmarks.report.videos import GROUP, KINDS, VideoKind
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.decoding import clip_source, video_file
 from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.decoding.video_file import VideoFile
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.loading.dali.encoded_clip import OtherDecoderError, read_encoded
 from peclip_fast.data.loading.dataset import ClipDataset
@@ -145,13 +152,23 @@ def test_a_clock_that_wraps_around(tmp_path: Path, late: float) -> None:
     assert numbers_of(part.read(range(part.num_frames))) == list(range(5, 20))
 
 
-@pytest.mark.parametrize("container", ["mov", "mp4"])
-def test_every_packet_said_to_be_a_key_frame(tmp_path: Path, container: str) -> None:
-    """Some writers mark all: decoding can't begin at any of them."""
+@pytest.mark.parametrize(
+    ("encoder", "container"),
+    [
+        ("libx264", "mp4"), ("libx264", "mkv"), ("libx265", "mp4"), ("mpeg4", "mov"),
+        ("mpeg4", "avi"), ("mpeg2video", "mkv"), ("libvpx", "mkv"), ("libvpx-vp9", "mp4"),
+        ("libvpx-vp9", "webm"), ("ffv1", "mkv"), ("libsvtav1", "mkv"),
+    ],
+)  # fmt: skip
+def test_every_packet_said_to_be_a_key_frame(tmp_path: Path, encoder: str, container: str) -> None:
+    """Some writers mark all: decoding can't begin at most of them."""
+    options = {"g": "10", "bf": "0"}
+    if encoder == "libx265":
+        options = {"x265-params": "log-level=none:keyint=10:bframes=0"}
+    plain = write_numbered(tmp_path / "plain.mkv", encoder, options, count=COUNT)
     path = tmp_path / f"clip.{container}"
-    plain = write_numbered(tmp_path / "plain.mkv", "libx264", {"g": "10", "bf": "0"}, count=COUNT)
     with av.open(str(plain)) as old, av.open(str(path), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
         for packet in old.demux(video=0):
             if packet.size:
                 packet.is_keyframe, packet.stream = True, stream
@@ -159,7 +176,13 @@ def test_every_packet_said_to_be_a_key_frame(tmp_path: Path, container: str) -> 
     check_reading(open_clip_source(path))
 
 
-def test_numbers_survive_the_bars() -> None:
-    from helpers.clips.numbered_frames import picture
+def test_a_decoder_that_shows_frames_too_early(tmp_path: Path) -> None:
+    """``frames`` goes by the numbers also where the frames come in another order."""
+    source = VideoFile(write_numbered(tmp_path / "clip.mp4", count=6))
+    images = dict(source._images(range(6)))
+    source._images = lambda _: ((k, images[k]) for k in (0, 2, 1, 4, 5, 3))  # type: ignore[assignment]
+    assert numbers_of(list(source.frames())) == list(range(6))
 
+
+def test_numbers_survive_the_bars() -> None:
     assert [number_of(picture(k)) for k in range(256)] == list(range(256))
