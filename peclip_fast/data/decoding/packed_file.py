@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.container import InputContainer
 
 from peclip_fast.data.decoding.ffmpeg import open_container, packets
 
@@ -66,3 +67,8 @@ def read_note(path: Path) -> dict[str, Any] | None:
     with container:
         text = container.metadata.get(_NOTE)
     return None if text is None else json.loads(text)
+
+
+def is_packed(container: InputContainer) -> bool:
+    """Whether an opened file is one of ours."""
+    return _NOTE in container.metadata

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from peclip_fast.data.decoding.ffmpeg import named_errors, open_video, packets
 from peclip_fast.data.decoding.file_length import is_whole
 from peclip_fast.data.decoding.geometry import Geometry, display_matrix, geometry_of
+from peclip_fast.data.decoding.packed_file import is_packed
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.errors import InputError
 
@@ -87,7 +88,7 @@ def scan(path: Path) -> VideoIndex:
             skips = stream.codec_context.name in _SKIPPING and not found.packed
             return VideoIndex(
                 codec=stream.codec_context.name,
-                geometry=_geometry(path, stream, found.frame),
+                geometry=_geometry(path, container, stream, found.frame),
                 time_unit=unit,
                 times=tuple(times),
                 zero=zero,
@@ -258,10 +259,14 @@ def _check_length(
             )
 
 
-def _geometry(path: Path, stream: VideoStream, frame: VideoFrame | None) -> Geometry:
+def _geometry(
+    path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame | None
+) -> Geometry:
     size = stream.codec_context if frame is None else frame
+    # The density that images tell is for printing them: packed ones are as those of a folder.
+    aspect = None if is_packed(container) else stream.sample_aspect_ratio
     matrix = None if frame is None else display_matrix(frame)
-    return geometry_of(path, size.height, size.width, stream.sample_aspect_ratio, matrix)
+    return geometry_of(path, size.height, size.width, aspect, matrix)
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +11,12 @@ import av
 import numpy as np
 import pytest
 from helpers.clips.numbered_frames import corners_of, number_of, picture, write_numbered
+from PIL import Image
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.decoding.clip_source import open_clip_source
 from peclip_fast.data.decoding.geometry import geometry_of
+from peclip_fast.data.decoding.packed_file import packed_file
 from peclip_fast.data.loading.dali.encoded_clip import OtherDecoderError, read_encoded
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.data.records import ClipRecord
@@ -106,6 +109,15 @@ def test_pixels_become_square_before_the_frame_is_turned(tmp_path: Path) -> None
     (image,) = open_clip_source(path).read([0])
     assert image.shape == (128, 48, 3)
     assert corners_of(image) == ".R.B"
+
+
+def test_the_density_of_packed_images_is_for_printers(tmp_path: Path) -> None:
+    """A packed folder's frames are those of the folder."""
+    data = io.BytesIO()
+    Image.fromarray(picture(0)).save(data, "JPEG", dpi=(72, 144))
+    path = tmp_path / "packed.mkv"
+    path.write_bytes(packed_file([data.getvalue()] * 4, (48, 64), [0, 40, 80, 120], {}))
+    assert open_clip_source(path).read([0]).shape == (1, 48, 64, 3)
 
 
 @pytest.mark.parametrize(
