@@ -8,14 +8,16 @@ import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from peclip_fast.data.decoding.clip_source import open_clip_source
+import numpy as np
+
+from peclip_fast.data.decoding.clip_source import ClipSource, open_clip_source
 from peclip_fast.data.media import PassedOver, frame_names, in_words
 from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.splits import place
 from peclip_fast.errors import InputError
 
-BAD = ("missing", "undecodable", "miscounted")
+BAD = ("missing", "undecodable", "inconsistent", "miscounted")
 ALLOWED = ("short", "duplicate", "passed over")
 
 
@@ -25,10 +27,11 @@ class Finding(NamedTuple):
     Args:
         split: train, test, or nothing.
         path: of the clip.
-        kind: missing, undecodable, or miscounted (the list says another number of frames); short
-            (fewer frames than are taken, which is allowed), duplicate (a test clip that is also a
-            training clip), or passed over (files in its folder that are no frames; or, of no split,
-            what lies among the clips and is none).
+        kind: missing, undecodable, inconsistent (a frame that is read out of order differs from
+            the same frame read in order), or miscounted (the list says another number of frames);
+            short (fewer frames than are taken, which is allowed), duplicate (a test clip that is
+            also a training clip), or passed over (files in its folder that are no frames; or, of no
+            split, what lies among the clips and is none).
         reason: in words.
         source: ``file:line`` (or folder) that named the clip.
     """
@@ -93,13 +96,25 @@ def look_at(record: ClipRecord, frames: int, quick: bool) -> list[tuple[str, str
     if count < frames:
         found.append(("short", f"{count} frames, fewer than {frames}"))
     try:
-        for _ in () if quick else source.frames():
-            pass
+        for number in () if quick else _inconsistent(source):
+            found.append(("inconsistent", f"frame {number} differs when it is read out of order"))
     except (InputError, OSError) as error:
         found.append(("undecodable", _reason(error, record)))
     finally:
         source.close()
     return found
+
+
+def _inconsistent(source: ClipSource) -> list[int]:
+    """Decodes every frame, and some of them once more in another order: those that differ.
+
+    Raises:
+        InputError: a frame can't be decoded.
+    """
+    some = sorted({source.num_frames * quarter // 4 for quarter in (3, 2, 1)}, reverse=True)
+    images = {number: image for number, image in enumerate(source.frames()) if number in some}
+    again = source.read(some)
+    return [n for n, image in zip(some, again, strict=True) if not np.array_equal(image, images[n])]
 
 
 def as_csv(findings: Iterable[Finding]) -> str:

@@ -6,13 +6,15 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from peclip_fast.commands.data.check import main
+from peclip_fast.data.decoding.video_file import VideoFile
 from peclip_fast.data.splits import DataWarning
 from peclip_fast.prepare import check
 
@@ -187,3 +189,20 @@ def test_what_is_passed_over_is_listed(
         ("", "._a.mp4", "passed over"),
         ("", "\\udce9.txt", "passed over"),
     }
+
+
+def test_a_reader_that_disagrees_with_itself_is_found(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_late(self: VideoFile, indices: Sequence[int]) -> np.ndarray:
+        return real(self, [max(0, index - (index == 15)) for index in indices])
+
+    real = VideoFile.read
+    monkeypatch.setattr(VideoFile, "read", one_late)
+    output = tmp_path / "bad.csv"
+    assert main([str(config), "--output", str(output)]) == 1
+    rows = found(output)
+    assert rows["test", "sound.mp4", "inconsistent"]["reason"] == (
+        "frame 15 differs when it is read out of order"
+    )
+    assert ("train", "twice.avi", "inconsistent") not in rows

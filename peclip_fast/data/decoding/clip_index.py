@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from peclip_fast.data.decoding.frame_folder import FolderIndex
+from peclip_fast.data.decoding.geometry import Geometry
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_2"  # another number where the indices change, so that older rows stay as they are
+_TABLE = "clips_3"  # another number where the indices change, so that older rows stay as they are
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -134,6 +135,10 @@ def _decoded(facts: Mapping[str, Any]) -> Index:
         return FolderIndex(**facts)
     unit = facts.pop("time_unit")
     return VideoIndex(
-        **facts | {"open_groups": frozenset(facts["open_groups"])},
-        time_unit=None if unit is None else Fraction(*unit),
+        **facts
+        | {
+            "geometry": Geometry(**facts["geometry"]),
+            "open_groups": frozenset(facts["open_groups"]),
+            "time_unit": None if unit is None else Fraction(*unit),
+        }
     )

@@ -58,7 +58,7 @@ def test_the_second_opening_makes_no_pass(
 ) -> None:
     path = video_at(tmp_path / name, 30, codec, options)
     first = open_clip_source(path)
-    monkeypatch.setattr(video_file, "build_index", no_pass)
+    monkeypatch.setattr(video_file, "scan", no_pass)
     second = open_clip_source(path)
     assert second.index == first.index == index.get(path, clip_stamp(path))
     assert (second.read([3, 29]) == first.read([3, 29])).all()
