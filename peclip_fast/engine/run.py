@@ -80,11 +80,12 @@ def train_run(
             )
             if world.first:
                 model.save_pretrained(run.model)
-                write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+                if history := read_history(run.metrics):
+                    write_bytes(run.curves, curves_png(history, config.title))
                 report.write(run.path)  # its last file says that the run has ended
             return report
     except InputError:
-        if world.first and not run.last.exists():
+        if world.first and not (run.last.exists() or run.report.exists()):
             run.discard()  # nothing was learned yet; a corrected command finds its place free
         raise
     except Stopped as stopped:
