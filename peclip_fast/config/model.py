@@ -17,8 +17,8 @@ class ModelConfig:
     """A method on a frozen open_clip backbone; each method adds options of its own.
 
     Args:
-        method: pe_clip, finecliper, or one that another package registers; its options stand under
-            model, too.
+        method: pe_clip, finecliper, dfer_clip, emoclip, zero_shot, linear_probe, full, or one that
+            another package registers; its options stand under model, too.
         backbone: open_clip's name of a model with a ViT (ViT-B-16, EVA02-B-16, ViT-B-16-SigLIP),
             "demo", or a folder with open_clip_config.json. The head is 100 times the cosine with
             all of them; a scale and a bias of the backbone's own logits are not used.

@@ -110,7 +110,7 @@ def test_recomputation_changes_nothing(make, frames):
     model = make().train()
     trained = list(model.trained_parameters().values())
     if not trained:
-        pytest.raises(RuntimeError, lambda: loss_of(model, frames).backward())
+        assert not loss_of(model, frames).requires_grad
         return
     found = []
     for blocks in (0, 3):
