@@ -6,6 +6,7 @@ the X's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -59,8 +60,14 @@ def class_tokens(
 
 
 def text_of(tokens: Sequence[int]) -> str:
-    """A text that has these tokens."""
-    return tokenizer().decode([t for t in tokens if t not in (START, END)]).strip()
+    """A text that has these tokens, without spaces in front of its commas where there may be none.
+
+    The tokenizer takes letters for small ones and gives a space after every word.
+    """
+    body = [t for t in tokens if t not in (START, END)]
+    text = tokenizer().decode(body).strip()
+    tidy = re.sub(r" +([.,;:!?])", r"\1", text)
+    return tidy if tokenizer().encode(tidy) == body else text
 
 
 def _table_of(padded: Tensor, state: Mapping[str, Tensor]) -> Tensor:
