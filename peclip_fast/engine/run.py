@@ -131,7 +131,8 @@ def evaluate_run(
     former = former or config
     if not splits.test:
         raise InputError(f"{config.data.dataset}: no test clips")
-    zero_shot = former.train.target == "descriptions"
+    # Trained on no classes, so that any will do.
+    zero_shot = former.train.target == "descriptions" or not former.epochs
     model = from_pretrained(
         run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
     )

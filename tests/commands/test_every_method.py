@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import shutil
 
 import pytest
 import yaml
 from helpers.models.every_method import NAMES, options_of
 from helpers.same_runs import assert_same, rows
-from helpers.tiny_runs import CLASSES
+from helpers.tiny_runs import CLASSES, write_config
 from safetensors.torch import load_file
 
 from peclip_fast import from_pretrained
@@ -18,6 +20,7 @@ from peclip_fast.commands.evaluate import main as evaluate
 from peclip_fast.commands.explain import main as explain
 from peclip_fast.commands.predict import main as predict
 from peclip_fast.commands.train import main as train
+from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 
@@ -119,3 +122,44 @@ def test_commands_of_a_finished_run(run, tiny_clips, tmp_path, capsys):
     assert ("curves.png" in drawn) == run.curves.exists()
     tensors = load_file(tmp_path / "m" / "embedding.safetensors")
     assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_zero_shot_clip_takes_any_classes(tiny_backbone, tiny_clips, tmp_path, capsys):
+    """As it was trained on none."""
+    argv = ["--config", str(write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips))]
+    argv += ["--model.method", "zero_shot", "--model.texts", "class_names"]
+    assert train([*argv, "--output", str(tmp_path / "run")]) == 0
+    for name, other in zip(CLASSES, ("red", "green", "blue"), strict=True):
+        for split in ("train", "test"):
+            shutil.copytree(tiny_clips / split / name, tmp_path / "others" / split / other)
+    capsys.readouterr()
+    options = ["--data.root", str(tmp_path / "others"), "--json"]
+    assert evaluate([str(tmp_path / "run"), *options]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["classes"] == ["blue", "green", "red"]
+    assert report["protocol"] == "not trained"
+
+
+def test_emoclip_is_trained_on_descriptions_and_tested_on_any_classes(
+    tiny_backbone, tiny_clips, tmp_path, capsys
+):
+    """Its scale is trained with it."""
+    words = dict(zip(CLASSES, ("lips part", "brows lower", "a jaw drops"), strict=True))
+    clips = tiny_clips.glob("train/*/*")
+    write_descriptions(tmp_path / "c.jsonl", {str(c): words[c.parent.name] for c in clips})
+    argv = ["--config", str(write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips))]
+    argv += [f"--model.{name}={value}" for name, value in options_of("emoclip").items()]
+    argv += ["--train.target=descriptions", f"--data.descriptions={tmp_path / 'c.jsonl'}"]
+    argv += ["--data.mix.mixup=0", "--data.mix.fmix=0", "--train.epochs=20", "--train.batch_size=5"]
+    argv += ["--train.lr.temporal=5e-3", "--train.test_every=0", f"--output={tmp_path / 'run'}"]
+    assert train(argv) == 0
+    losses = [float(row["loss"]) for row in rows(RunFolder(tmp_path / "run"))]
+    assert losses[-1] < 0.7 * losses[0]
+    assert load_file(tmp_path / "run/model/model.safetensors")["scale.log"] != math.log(100)
+    texts = [f"--model.texts.{name}={words[name]}" for name in CLASSES]
+    capsys.readouterr()
+    assert evaluate([str(tmp_path / "run"), "--json", *texts]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["protocol"].endswith("zero-shot: trained on the descriptions of folder, tested "
+                                       "on the classes of folder")  # fmt: skip
+    assert report["war"] > 0.6  # chance is a third

@@ -121,6 +121,25 @@ def test_recomputation_changes_nothing(make, frames):
         torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-6)
 
 
+def test_class_texts_that_nothing_trains_are_read_once(make, frames, monkeypatch):
+    model, read = make().train(), []
+    encode = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda *args: read.append(args) or encode(*args))
+    first = model(frames)
+    once = len(read)
+    learns = any(t.requires_grad for t in model.class_side()) or any(
+        not name.startswith("backbone.visual.")
+        for name in model.trained_parameters() if name.startswith("backbone.")
+    )  # fmt: skip
+    model(frames)
+    assert len(read) == (2 * once if learns else once)
+    # They follow a change of the texts all the same.
+    with torch.no_grad():
+        model.backbone.ln_final.weight.mul_(-1)
+    if once:
+        assert not torch.equal(model(frames), first)
+
+
 def test_it_models_time_if_it_says_so(make, frames):
     """The logits of the clip in the reverse order are others, or the same to rounding."""
     model = make().eval()
