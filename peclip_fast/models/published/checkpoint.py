@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from torch import Tensor
 from peclip_fast.errors import InputError
 from peclip_fast.models.storage import refuse_other_tensors
 from peclip_fast.models.trained_backbone import UNREAD
+
+OLD_PICKLES = 4  # magic number, version, system, and the object
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,29 @@ class _Inert:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict under the published names."""
     try:
-        others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        with torch.serialization.safe_globals([(_Inert, name) for name in others]):
+        with torch.serialization.safe_globals([(_Inert, name) for name in _foreign(path)]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a checkpoint (.pth)") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Torch's own reason stands between what it has to say of weights_only.
+        text = str(error).partition("WeightsUnpickler error:")[2].strip() or str(error)
+        reason = text.splitlines()[0] if text else type(error).__name__
         raise InputError(f"{path}: not a checkpoint that torch can read ({reason})") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: expected a state dict or {{'state_dict': ...}}")
     named = {str(name).removeprefix("module."): value for name, value in state.items()}
     return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def _foreign(path: Path) -> list[str]:
+    """What a checkpoint names that isn't torch's own; nothing is imported for it."""
+    if zipfile.is_zipfile(path):
+        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    names: set[str] = set()
+    with path.open("rb") as file:  # as torch wrote it before 1.6: one pickle after the other
+        for _ in range(OLD_PICKLES):
+            found = pickletools.genops(file)
+            names |= {str(arg).replace(" ", ".") for op, arg, _ in found if op.name == "GLOBAL"}
+    return [name for name in names if not name.startswith(("torch.", "collections."))]
