@@ -104,3 +104,14 @@ def test_emoclips_own():
     captions = resolve(layers, ["--data.descriptions", "captions.jsonl"])
     assert (captions.train.epochs, captions.train.milestones, captions.data.stride) == (30, [15], 2)
     assert captions.train.target == "descriptions"
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if n.startswith("demo-peers/")])
+def test_the_demos_own_rates(name):
+    """Sizes and rates only: frames, texts and epochs are those of demo-order."""
+    config, base = parse("demo-order", name), parse("demo-order")
+    assert config.data == base.data
+    assert replace(config.train, lr={}) == replace(base.train, lr={})
+    if hasattr(config.model, "texts"):
+        assert config.model.texts == base.model.texts
+    assert config.model.backbone == "demo"
