@@ -37,7 +37,8 @@ from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.engine.graphs import GraphedModel
 from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.parts.adapters import GRU, TemporalAdapter
-from peclip_fast.models.published.pe_clip import PREFIX, SUFFIX, published_name
+from peclip_fast.models.published.embedded_texts import PREFIX, SUFFIX
+from peclip_fast.models.published.pe_clip import published_name
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
 CLASSES = tuple(PUBLISHED_ACTION_UNITS)

@@ -115,7 +115,15 @@ class Dataset:
         return self.complete is not None
 
 
-_METHODS = ("pe_clip", "finecliper")
+_METHODS = (
+    "pe_clip",
+    "finecliper",
+    "dfer_clip",
+    "emoclip",
+    "zero_shot",
+    "linear_probe",
+    "full",
+)
 CONFIGS: Registry[type[Any]] = Registry(
     "model.method", {name: f"peclip_fast.config.methods.{name}" for name in _METHODS}
 )

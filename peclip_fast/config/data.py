@@ -111,6 +111,10 @@ class DataConfig:
         cues: folder with landmarks and regions of the clips, from the command data cues.
         descriptions: file with a text for each clip, from the command describe.
         frames: frames taken from each clip.
+        sampling: which ones; one of each of as many segments, or, with window, every stride-th
+            frame in a row, from a random one on in training, and from the start again after the end
+            of the clip.
+        stride: from one frame of a window to the next.
         noise: standard deviation of white noise on all frames, in training and test, where black is
             0 and white is 1.
         augment: training augmentation, one draw per clip.
@@ -134,6 +138,8 @@ class DataConfig:
     cues: Path | None = None
     descriptions: Path | None = None
     frames: int = 16
+    sampling: Literal["segments", "window"] = "segments"
+    stride: int = 1
     noise: float = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     mix: MixConfig = field(default_factory=MixConfig)
@@ -149,6 +155,9 @@ class DataConfig:
             _require("shots", self.shots, 1)
         _require("shots_seed", self.shots_seed, 0, LARGEST_SEED)
         _require("frames", self.frames, 1, _MOST_FRAMES)
+        _require("stride", self.stride, 1, _MOST_FRAMES)
+        if self.sampling == "segments" and self.stride > 1:
+            raise InputError(f"data.stride={self.stride}: expected 1, as data.sampling=segments")
         _require("noise", self.noise, 0)
         _require("prefetch", self.prefetch, 1, _MOST_PROCESSES)
         _require("num_workers", self.num_workers or 0, 0, _MOST_PROCESSES)

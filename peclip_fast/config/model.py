@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.config.texts import class_texts
+from peclip_fast.config.texts import class_texts, settled
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
 
@@ -17,8 +17,8 @@ class ModelConfig:
     """A method on a frozen open_clip backbone; each method adds options of its own.
 
     Args:
-        method: pe_clip, finecliper, or one that another package registers; its options stand under
-            model, too.
+        method: pe_clip, finecliper, dfer_clip, emoclip, zero_shot, linear_probe, full, or one that
+            another package registers; its options stand under model, too.
         backbone: open_clip's name of a model with a ViT (ViT-B-16, EVA02-B-16, ViT-B-16-SigLIP),
             "demo", or a folder with open_clip_config.json. The head is 100 times the cosine with
             all of them; a scale and a bias of the backbone's own logits are not used.
@@ -81,3 +81,35 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise InputError(f"{name}={value!r}: expected a whole number of at least {least}")
+
+    def check_share(self, *names: str) -> None:
+        """Raise InputError unless these options are of [0, 1)."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 <= value < 1:
+                raise InputError(f"{name}={value!r}: expected at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class ClassTextConfig(ModelConfig):
+    """A method that compares clips with a text for each class, which the user chooses.
+
+    Args:
+        texts: action_units, descriptions, class_names, a sentence with {label} for the name, a file
+            of lines "class: text", or one text per class.
+    """
+
+    texts: str | list[str] | dict[str, str] = "action_units"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Not a file's name but what it says: it may be gone later.
+        object.__setattr__(self, "texts", settled(self.texts))
+
+    def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """See ModelConfig."""
+        return class_texts(classes, self.texts)
+
+    def for_any_classes(self) -> ModelConfig:
+        """See ModelConfig."""
+        return replace(self, texts="class_names")

@@ -180,10 +180,11 @@ class _Method:
     def build(self, merged: Mapping[str, Any]) -> RunConfig:
         """The configuration, checked as a whole."""
         values = self.parser.parse_object(nested(merged))
-        rates = values[SECTIONS[2]].pop("lr").as_dict()
+        rates = values[SECTIONS[2]].pop("lr", None)  # none of a method that trains nothing
         built = self.parser.instantiate(values)
         model, data, train = (built[section] for section in SECTIONS)
-        return RunConfig(model, data, dataclasses.replace(train, lr=rates))
+        train = dataclasses.replace(train, lr=rates.as_dict() if rates else {})
+        return RunConfig(model, data, train)
 
     def options(self) -> list[Option]:
         """All of them, in the order of the dataclasses."""

@@ -67,7 +67,7 @@ class Recorder:
         if self.world.first:
             folder = str(self.run.path / "tensorboard")
             self.curves = SummaryWriter(folder, purge_step=step + 1)
-            self._write_history()
+        self.write_history()
         try:
             yield
         finally:
@@ -137,12 +137,15 @@ class Recorder:
         }
         self.history.append(row)
         self._close_bar()
+        self.write_history()
         if self.world.first:
-            self._write_history()
             self._draw(row)
             self._print(self._line(row), sys.stdout)
 
-    def _write_history(self) -> None:
+    def write_history(self) -> None:
+        """metrics.csv as far as there are epochs; by the first process."""
+        if not self.world.first:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()

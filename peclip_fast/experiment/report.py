@@ -100,7 +100,7 @@ class ExperimentReport:
         where = "" if self.experiment.demo else f"{folds}, "
         return (
             f"Ours: recipe {' '.join(self.experiment.recipe)}, {where}{seeds}, "
-            f"{config.train.epochs} epochs, {config.train.precision}, {config.model.backbone}. "
+            f"{config.epochs} epochs, {config.train.precision}, {config.model.backbone}. "
             f"Protocol: {protocols}. Device: {devices}; torch {versions}; "
             f"{datetime.now():%Y-%m-%d}."
         )

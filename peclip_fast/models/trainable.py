@@ -78,9 +78,8 @@ class TrainableCLIP(CLIPEncoders):
         A part belongs to the group of its name, or to the first group if none has its name.
         """
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in self.config.learning_rates}
-        first = next(iter(groups))
         for part, module in self.parts().items():
-            groups[part if part in groups else first].extend(module.parameters())
+            groups[part if part in groups else next(iter(groups))].extend(module.parameters())
         if trained := self._trained_of_backbone():
             groups[BACKBONE].extend(trained.values())
         return groups
