@@ -115,7 +115,7 @@ class Dataset:
         return self.complete is not None
 
 
-_METHODS = ("pe_clip", "finecliper")
+_METHODS = ("pe_clip", "finecliper", "aim", "st_adapter", "clip_lora")
 CONFIGS: Registry[type[Any]] = Registry(
     "model.method", {name: f"peclip_fast.config.methods.{name}" for name in _METHODS}
 )

@@ -81,3 +81,10 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise InputError(f"{name}={value!r}: expected a whole number of at least {least}")
+
+    def check_share(self, *names: str) -> None:
+        """Raise InputError unless these options are of [0, 1)."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 <= value < 1:
+                raise InputError(f"{name}={value!r}: expected at least 0 and less than 1")

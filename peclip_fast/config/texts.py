@@ -65,9 +65,10 @@ OUR_DESCRIPTIONS = {
 
 _BY_CLASS = {"action_units": ACTION_UNITS, "descriptions": OUR_DESCRIPTIONS}
 KINDS = (*_BY_CLASS, "class_names")
+LABEL = "{label}"  # in a sentence, where a class's name goes
 
 Texts = str | Sequence[str] | Mapping[str, str]
-"""One of KINDS, or one text per class: in the order of the classes, or by their names."""
+"""One of KINDS, a sentence with LABEL, or a text per class: in their order, or by their names."""
 
 
 class FileTexts(dict[str, str]):
@@ -85,16 +86,20 @@ def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
     """The text of every class, in the order of ``classes``.
 
     ``texts`` is ``"action_units"`` (Table 1), ``"descriptions"`` (sentences of our own),
-    ``"class_names"``, or one free text per class, in their order or by their names. Raises
-    InputError for a class without a text, a text without a class and a wrong number of texts.
+    ``"class_names"``, a sentence with ``{label}`` where the name goes, or one free text per class,
+    in their order or by their names. Raises InputError for a class without a text, a text without
+    a class and a wrong number of texts.
     """
     if texts == "class_names":
         return tuple(map(_in_words, classes))
+    if isinstance(texts, str) and LABEL in texts:
+        return tuple(texts.replace(LABEL, _in_words(name).lower()) for name in classes)
     if isinstance(texts, str):
         if texts not in _BY_CLASS:
             raise InputError(
-                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names', one "
-                "text per class, or a text file of lines 'class: text'"
+                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names', a "
+                f"sentence with {LABEL}, one text per class, or a text file of lines "
+                "'class: text'"
             )
         known = _BY_CLASS[texts]
         for name in classes:
@@ -114,7 +119,7 @@ def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
 
 def settled(texts: Texts | Path) -> Texts:
     """``texts``, or what the file says that they name: one there is, or a name in ``.txt``."""
-    if isinstance(texts, (str, Path)) and texts not in KINDS:
+    if isinstance(texts, (str, Path)) and texts not in KINDS and LABEL not in str(texts):
         path = Path(os.path.expanduser(texts))
         if path.suffix == ".txt" or os.path.isfile(path):
             return read_texts(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from peclip_fast.errors import InputError
+from peclip_fast.models.storage import refuse_other_tensors
+from peclip_fast.models.trained_backbone import UNREAD
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,34 @@ class PublishedCheckpoint:
     vision_heads: int | None = None
     text_heads: int | None = None
     temporal_heads: int | None = None
+
+    def refuse_heads(self, name: str, why: str) -> None:
+        """Raise InputError if a number of heads is given that the method has no use for."""
+        given = getattr(self, name)
+        if given is not None:
+            raise InputError(f"{name}={given}: expected none, as {self.method} {why}")
+
+    def need(self, what: str, names: Iterable[str]) -> None:
+        """Raise InputError with the names of tensors that aren't there and have to be."""
+        missing = [name for name in names if name not in self.state]
+        if missing:
+            raise InputError(f"{self.source}: no {what} checkpoint: {', '.join(missing)} missing")
+
+    def fill(self, views: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+        """Copy ``given`` into the tensors of a model that was made for it.
+
+        Args:
+            views: the model's tensors, or parts of them, by the published names.
+            given: the checkpoint's, all of which have to be among them; UNREAD may be missing.
+
+        Raises:
+            InputError: with the names of tensors that don't fit.
+        """
+        views = {n: t for n, t in views.items() if n in given or n not in UNREAD}
+        refuse_other_tensors(self.source, given, views)
+        with torch.no_grad():
+            for name, tensor in views.items():
+                tensor.copy_(given[name])
 
 
 class _Inert:

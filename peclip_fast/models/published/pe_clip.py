@@ -15,7 +15,6 @@ from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import NEEDED, model_config
-from peclip_fast.models.storage import refuse_other_tensors
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
 Model = TypeVar("Model", bound=AdaptedCLIP)
@@ -28,11 +27,7 @@ BLOCKS = {"text": f"{CLIP}transformer.", "vision": f"{CLIP}visual.transformer."}
 def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     """The equal model, in eval mode; load_published() says more."""
     source = checkpoint.source
-    if checkpoint.temporal_heads is not None:
-        raise InputError(
-            f"temporal_heads={checkpoint.temporal_heads}: expected none, as pe_clip has no "
-            "attention over the frames"
-        )
+    checkpoint.refuse_heads("temporal_heads", "has no attention over the frames")
     # The program stores its encoders twice.
     state = {n: t for n, t in checkpoint.state.items() if n.startswith((CLIP, LEARNER))}
     settings = _infer_settings(state, source)
@@ -52,10 +47,7 @@ def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
         raise InputError(f"{source}: its class texts can't be recovered; give class_texts")
     mine = {published_name(n): t for n, t in model.state_dict().items()}
     given = {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)}
-    refuse_other_tensors(source, given, mine)
-    with torch.no_grad():
-        for name, tensor in mine.items():
-            tensor.copy_(given[name])
+    checkpoint.fill(mine, given)
     model.remember_backbone()
     return model.eval()
 

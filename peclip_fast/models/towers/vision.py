@@ -36,7 +36,6 @@ class VisionTower(Tower):
         mean, std: of the pixels in [0, 1] that the backbone was trained on, for each channel.
     """
 
-    width: int
     prefix: int
     queries: int | None
 
