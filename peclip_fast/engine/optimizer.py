@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ MOMENTUM = 0.9  # of SGD
 def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     """The optimizer of the model's groups; each has its name, and its highest rate for now.
 
+    A group comes a second time, with a decay of zero, for what the method leaves undecayed.
+
     Raises:
         InputError: the configuration has no learning rate for a group.
     """
     train, rates = config.train, config.learning_rates
-    groups = []
+    groups: list[dict[str, Any]] = []
+    undecayed = _undecayed(model)
     for name, parameters in model.parameter_groups().items():
         if not parameters:
             continue
@@ -32,13 +36,26 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
             raise InputError(
                 f"learning rates: expected one for {name} of {model.title}, got those of {known}"
             )
-        groups.append({"params": parameters, "lr": rates[name], "name": name})
+        kinds = {True: train.weight_decay, False: 0.0}
+        for decayed, decay in kinds.items():
+            own = [p for p in parameters if (id(p) not in undecayed) == decayed]
+            if own:
+                groups.append(
+                    {"params": own, "lr": rates[name], "name": name, "weight_decay": decay}
+                )
     # One pass over all parameters. Gradients of fp16 can't be clipped for it, as it unscales them.
     fused = train.precision != "fp16" or train.clip_norm is None
     how: dict[str, Any] = {"weight_decay": train.weight_decay, "fused": fused}
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=MOMENTUM, **how)
     return torch.optim.AdamW(groups, **how)
+
+
+def _undecayed(model: AdaptedCLIP) -> set[int]:
+    """The ids of the parameters that weight decay leaves alone."""
+    patterns = model.config.undecayed
+    named = model.trained_parameters().items()
+    return {id(p) for name, p in named if any(fnmatchcase(name, one) for one in patterns)}
 
 
 def set_rates(optimizer: Optimizer, highest: Mapping[str, float], factor: float) -> None:

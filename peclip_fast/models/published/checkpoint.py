@@ -38,6 +38,17 @@ class PublishedCheckpoint:
         if given is not None:
             raise InputError(f"{name}={given}: expected none, as {self.method} {why}")
 
+    def class_names(self, number: int) -> list[str]:
+        """What the classes of a linear head are called: ``class_texts``, or by their numbers."""
+        if self.class_texts is None:
+            return [f"class {i}" for i in range(number)]
+        if len(self.class_texts) != number:
+            raise InputError(
+                f"{self.source}: class_texts: expected the names of {number} classes, got "
+                f"{len(self.class_texts)}"
+            )
+        return list(self.class_texts)
+
     def need(self, what: str, names: Iterable[str]) -> None:
         """Raise InputError with the names of tensors that aren't there and have to be."""
         missing = [name for name in names if name not in self.state]

@@ -55,6 +55,11 @@ class VisionTower(Tower):
     def dtype(self) -> torch.dtype:
         """Of the frames that embed() takes."""
 
+    @property
+    @abstractmethod
+    def last_norm(self) -> tuple[str, ...]:
+        """The backbone's tensors of the norm after the blocks, as patterns of fnmatch."""
+
     @abstractmethod
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """The first block's input (N, L, D).
@@ -118,6 +123,11 @@ class CLIPVision(VisionTower):
     def dtype(self) -> torch.dtype:
         """See VisionTower."""
         return self.visual.conv1.weight.dtype
+
+    @property
+    def last_norm(self) -> tuple[str, ...]:
+        """See VisionTower."""
+        return ("visual.ln_post.*",)
 
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""
@@ -183,6 +193,12 @@ class TimmVision(VisionTower):
     def dtype(self) -> torch.dtype:
         """See VisionTower."""
         return self.trunk.blocks[0].attn.proj.weight.dtype
+
+    @property
+    def last_norm(self) -> tuple[str, ...]:
+        """See VisionTower; it may stand before or after the pooling."""
+        norms = {"norm": self.trunk.norm, "fc_norm": self.trunk.fc_norm}
+        return tuple(f"visual.trunk.{n}.*" for n, norm in norms.items() if any(norm.parameters()))
 
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""
