@@ -49,11 +49,11 @@ class PublishedCheckpoint:
             )
         return list(self.class_texts)
 
-    def need(self, what: str, names: Iterable[str]) -> None:
+    def need(self, names: Iterable[str]) -> None:
         """Raise InputError with the names of tensors that aren't there and have to be."""
         missing = [name for name in names if name not in self.state]
         if missing:
-            raise InputError(f"{self.source}: no {what} checkpoint: {', '.join(missing)} missing")
+            raise InputError(f"{self.source}: no {self.method} checkpoint: {', '.join(missing)} missing")
 
     def fill(self, views: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         """Copy ``given`` into the tensors of a model that was made for it.
@@ -93,7 +93,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a checkpoint that torch can read ({reason})") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    state = loaded
+    if isinstance(loaded, Mapping):
+        state = next((loaded[key] for key in ("state_dict", "model") if key in loaded), loaded)
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: expected a state dict or {{'state_dict': ...}}")
     named = {str(name).removeprefix("module."): value for name, value in state.items()}

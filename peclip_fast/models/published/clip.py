@@ -64,7 +64,7 @@ def image_model_config(checkpoint: PublishedCheckpoint, prefix: str) -> dict[str
     checkpoint.refuse_heads("text_heads", "reads no texts")
     checkpoint.refuse_heads("temporal_heads", "has no heads of its own over the frames")
     needed = (name.removeprefix("visual.") for name in NEEDED if name.startswith("visual."))
-    checkpoint.need(checkpoint.method, (f"{prefix}{name}" for name in needed))
+    checkpoint.need(f"{prefix}{name}" for name in needed)
     return {
         "embed_dim": 1,
         "quick_gelu": True,

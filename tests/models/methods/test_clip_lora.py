@@ -60,7 +60,7 @@ def test_saved_and_loaded(published, tmp_path):
         (
             lambda s: {n: t for n, t in s.items() if "visual.t" not in n},
             {},
-            "no CLIP-LoRA checkpoint: visual.transformer.resblocks.0.attn.q_proj.w_lora_A missing",
+            "no clip_lora checkpoint: visual.transformer.resblocks.0.attn.q_proj.w_lora_A missing",
         ),
         (
             lambda s: {n: t for n, t in s.items() if "blocks.1.attn.v_proj.w_lora_B" not in n},
