@@ -36,13 +36,13 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
             raise InputError(
                 f"learning rates: expected one for {name} of {model.title}, got those of {known}"
             )
-        kinds = {True: train.weight_decay, False: 0.0}
-        for decayed, decay in kinds.items():
-            own = [p for p in parameters if (id(p) not in undecayed) == decayed]
-            if own:
-                groups.append(
-                    {"params": own, "lr": rates[name], "name": name, "weight_decay": decay}
-                )
+        left = [p for p in parameters if id(p) in undecayed]
+        others = [p for p in parameters if id(p) not in undecayed]
+        group = {"lr": rates[name], "name": name}
+        if others:
+            groups.append({"params": others, **group})
+        if left:
+            groups.append({"params": left, "weight_decay": 0.0, **group})
     # One pass over all parameters. Gradients of fp16 can't be clipped for it, as it unscales them.
     fused = train.precision != "fp16" or train.clip_norm is None
     how: dict[str, Any] = {"weight_decay": train.weight_decay, "fused": fused}

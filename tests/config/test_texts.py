@@ -127,7 +127,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ("descriptions", "one text per class, or a text file of lines 'class: text'"),
         (
             "actions",
-            "texts='actions': expected 'action_units', 'descriptions', 'class_names', a sentence with",
+            "texts='actions': expected 'action_units', 'descriptions', 'class_names', a ",
         ),
         (["one"], "expected one per class, 2, got 1"),
         ({"joy": "one"}, "^texts: no text for anger; classes: joy, anger$"),

@@ -26,7 +26,8 @@ class ConvAdapter(nn.Module):
 
     def __init__(self, width: int, hidden: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
-        padding = tuple(size // 2 for size in kernel)
+        frames, rows, columns = kernel
+        padding = frames // 2, rows // 2, columns // 2
         self.down = nn.Linear(width, hidden)
         self.conv = nn.Conv3d(hidden, hidden, kernel, padding=padding, groups=hidden)
         self.up = nn.Linear(hidden, width)

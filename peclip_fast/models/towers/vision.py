@@ -198,7 +198,7 @@ class TimmVision(VisionTower):
     def last_norm(self) -> tuple[str, ...]:
         """See VisionTower; it may stand before or after the pooling."""
         norms = {"norm": self.trunk.norm, "fc_norm": self.trunk.fc_norm}
-        return tuple(f"visual.trunk.{n}.*" for n, norm in norms.items() if any(norm.parameters()))
+        return tuple(f"visual.trunk.{n}.*" for n, norm in norms.items() if list(norm.parameters()))
 
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""

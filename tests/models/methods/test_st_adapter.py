@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,7 +66,7 @@ def test_saved_and_loaded(tmp_path):
     model = load(tmp_path, state, vision_heads=3, class_texts=CLASSES)
     model.save_pretrained(tmp_path / "model")
     again, frames = from_pretrained(tmp_path / "model"), torch.rand(1, 4, 3, 16, 16)
-    assert again.config == model.config.__class__(**{**vars(model.config), "backbone": again.config.backbone})
+    assert again.config == replace(model.config, backbone=again.config.backbone)
     with torch.no_grad():
         assert torch.equal(again(frames), model(frames))
 
