@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.texts import class_texts, settled
+from peclip_fast.config.model import ClassTextConfig
+from peclip_fast.config.texts import class_texts
 
 
 @dataclass(frozen=True)
-class HeadedConfig(ModelConfig):
+class HeadedConfig(ClassTextConfig):
     """What a method adds that has a linear head by default.
 
     Args:
-        head: linear, one layer from the clip's feature to the logits, as published; or clip, 100
-            times the cosine with the class texts.
+        head: linear, one layer from the clip's feature to the logits, as published, which reads no
+            texts; or clip, 100 times the cosine with the class texts.
         head_dropout: share of the clip's feature that training sets to zero before the linear head.
-        texts: for the head clip: action_units, descriptions, class_names, a sentence with {label}
-            for the name, a file of lines "class: text", or one text per class.
     """
 
     head: Literal["linear", "clip"] = "linear"
     head_dropout: float = 0.5
-    texts: str | list[str] | dict[str, str] = "action_units"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_share("head_dropout")
-        object.__setattr__(self, "texts", settled(self.texts))
 
     def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
         """See ModelConfig; a linear head knows the classes by their names."""
         return class_texts(classes, self.texts if self.head == "clip" else "class_names")
-
-    def for_any_classes(self) -> HeadedConfig:
-        """See ModelConfig."""
-        return replace(self, texts="class_names")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.config.texts import class_texts
+from peclip_fast.config.texts import class_texts, settled
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
 
@@ -91,3 +91,28 @@ class ModelConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not 0 <= value < 1:
                 raise InputError(f"{name}={value!r}: expected at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class ClassTextConfig(ModelConfig):
+    """A method that compares clips with a text for each class, which the user chooses.
+
+    Args:
+        texts: action_units, descriptions, class_names, a sentence with {label} for the name, a file
+            of lines "class: text", or one text per class.
+    """
+
+    texts: str | list[str] | dict[str, str] = "action_units"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Not a file's name but what it says: it may be gone later.
+        object.__setattr__(self, "texts", settled(self.texts))
+
+    def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """See ModelConfig."""
+        return class_texts(classes, self.texts)
+
+    def for_any_classes(self) -> ModelConfig:
+        """See ModelConfig."""
+        return replace(self, texts="class_names")

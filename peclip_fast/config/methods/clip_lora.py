@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
-from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.texts import class_texts, settled
+from peclip_fast.config.model import ClassTextConfig
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_config
 
 
 @register_config("clip_lora")
 @dataclass(frozen=True)
-class CLIPLoRAConfig(ModelConfig):
+class CLIPLoRAConfig(ClassTextConfig):
     """CLIP-LoRA (arXiv 2405.18541): low-rank changes of both encoders' attention.
 
     Args:
@@ -22,8 +21,6 @@ class CLIPLoRAConfig(ModelConfig):
         alpha: the changes are multiplied by alpha over the root of the rank.
         lora_dropout: share of what a change reads that training sets to zero, drawn anew for
             queries, keys and values.
-        texts: action_units, descriptions, class_names, a sentence with {label} for the name, a file
-            of lines "class: text", or one text per class.
     """
 
     method: str = "clip_lora"
@@ -41,12 +38,3 @@ class CLIPLoRAConfig(ModelConfig):
         self.check_share("lora_dropout")
         if self.alpha <= 0:
             raise InputError(f"alpha={self.alpha}: expected more than 0")
-        object.__setattr__(self, "texts", settled(self.texts))
-
-    def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
-        """See ModelConfig."""
-        return class_texts(classes, self.texts)
-
-    def for_any_classes(self) -> CLIPLoRAConfig:
-        """See ModelConfig."""
-        return replace(self, texts="class_names")

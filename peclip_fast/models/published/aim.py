@@ -32,7 +32,7 @@ def load_aim(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     """
     state = checkpoint.state
     model_cfg = image_model_config(checkpoint, ENCODER)
-    checkpoint.need((PLACES, DOWN, f"{HEAD}weight"))
+    checkpoint.need(checkpoint.method, (PLACES, DOWN, f"{HEAD}weight"))
     of_input = f"{BLOCKS}0.{ADAPTERS['time_input']}.D_fc1.weight" in state
     config = AIMConfig(
         backbone="published checkpoint",

@@ -49,13 +49,11 @@ class PublishedCheckpoint:
             )
         return list(self.class_texts)
 
-    def need(self, names: Iterable[str]) -> None:
+    def need(self, what: str, names: Iterable[str]) -> None:
         """Raise InputError with the names of tensors that aren't there and have to be."""
         missing = [name for name in names if name not in self.state]
         if missing:
-            raise InputError(
-                f"{self.source}: no {self.method} checkpoint: {', '.join(missing)} missing"
-            )
+            raise InputError(f"{self.source}: no {what} checkpoint: {', '.join(missing)} missing")
 
     def fill(self, views: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         """Copy ``given`` into the tensors of a model that was made for it.

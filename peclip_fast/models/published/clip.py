@@ -64,7 +64,7 @@ def image_model_config(checkpoint: PublishedCheckpoint, prefix: str) -> dict[str
     checkpoint.refuse_heads("text_heads", "reads no texts")
     checkpoint.refuse_heads("temporal_heads", "has no heads of its own over the frames")
     needed = (name.removeprefix("visual.") for name in NEEDED if name.startswith("visual."))
-    checkpoint.need(f"{prefix}{name}" for name in needed)
+    checkpoint.need(checkpoint.method, (f"{prefix}{name}" for name in needed))
     return {
         "embed_dim": 1,
         "quick_gelu": True,
@@ -114,4 +114,12 @@ def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         table = rows.new_zeros(max(END, int(ids.max())) + 1, rows.shape[-1])
         table[ids] = rows
         state[TABLE] = table
+    return state
+
+
+def with_table(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """unpacked(), with the token table by the name that it has in a program."""
+    state = unpacked(state)
+    if TABLE in state and name not in state:
+        state[name] = state.pop(TABLE)
     return state

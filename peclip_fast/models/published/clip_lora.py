@@ -26,7 +26,7 @@ def load_clip_lora(method: type[Model], checkpoint: PublishedCheckpoint) -> Mode
     """The equal model, in eval mode; load_published() says more."""
     state = unpacked(checkpoint.state)
     checkpoint.refuse_heads("temporal_heads", "has no attention over the frames")
-    checkpoint.need((*NEEDED, FIRST))
+    checkpoint.need(checkpoint.method, (*NEEDED, FIRST))
     if checkpoint.class_texts is None:
         raise InputError(
             f"{checkpoint.source}: class_texts: expected the text of each class, as there are "

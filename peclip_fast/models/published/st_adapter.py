@@ -25,7 +25,7 @@ def load_st_adapter(method: type[Model], checkpoint: PublishedCheckpoint) -> Mod
     """The equal model, in eval mode; load_published() says more."""
     state, source = checkpoint.state, checkpoint.source
     model_cfg = image_model_config(checkpoint, "")
-    checkpoint.need((f"{HEAD}weight",))
+    checkpoint.need(checkpoint.method, (f"{HEAD}weight",))
     blocks = {place: _blocks(state, name) for place, name in PLACES.items()}
     there = [found for found in blocks.values() if found]
     if not there:
@@ -38,7 +38,7 @@ def load_st_adapter(method: type[Model], checkpoint: PublishedCheckpoint) -> Mod
         )
     place = next(PLACES[place] for place, found in blocks.items() if found)
     start = f"{BLOCKS}{first}.{place}."
-    checkpoint.need((f"{start}fc1.weight", f"{start}conv.weight"))
+    checkpoint.need(checkpoint.method, (f"{start}fc1.weight", f"{start}conv.weight"))
     frames, rows, columns = state[f"{start}conv.weight"].shape[2:]
     config = STAdapterConfig(
         backbone="published checkpoint",
