@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     """
     train, rates = config.train, config.learning_rates
     groups: list[dict[str, Any]] = []
-    undecayed = _undecayed(model)
+    undecayed = model.undecayed()
     for name, parameters in model.parameter_groups().items():
         if not parameters:
             continue
@@ -49,13 +48,6 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=MOMENTUM, **how)
     return torch.optim.AdamW(groups, **how)
-
-
-def _undecayed(model: AdaptedCLIP) -> set[int]:
-    """The ids of the parameters that weight decay leaves alone."""
-    patterns = model.config.undecayed
-    named = model.trained_parameters().items()
-    return {id(p) for name, p in named if any(fnmatchcase(name, one) for one in patterns)}
 
 
 def set_rates(optimizer: Optimizer, highest: Mapping[str, float], factor: float) -> None:
