@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from peclip_fast.engine.distributed import World, gather
+from peclip_fast.engine.memory import peak_memory
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_text
 
@@ -53,7 +54,7 @@ class Recorder:
         self.batches = batches
         rates = [f"lr_{name}" for name in groups]
         scores, times = ("test_uar", "test_war"), ("clips_per_second", "data_wait", "seconds")
-        self.columns = ["epoch", "step", "loss", *rates, *scores, *times]
+        self.columns = ["epoch", "step", "loss", *rates, *scores, *times, "peak_memory"]
         self.history: list[dict[str, Any]] = []
         self.skipped: dict[str, None] = {}
         self.bar: Any = None
@@ -127,6 +128,7 @@ class Recorder:
             "clips_per_second": round(self._speed(), 3),
             "data_wait": round(self.waited / max(self._elapsed(), 1e-9), 3),
             "seconds": round(time.perf_counter() - self.started, 1),  # with the test
+            "peak_memory": peak_memory(),
         }
         self.history.append(row)
         self._close_bar()
