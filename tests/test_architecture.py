@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from peclip_fast.registry import METHODS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "peclip_fast"
 # From the ground up; a room may import from those below it, and from itself.
@@ -115,14 +117,19 @@ def test_no_function_is_long() -> None:
     assert long == {}
 
 
+NAMES = "|".join(METHODS.built_in())
+CLASSES = "|".join(method.__name__ for method in METHODS.built_in().values())
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"isinstance\([^)]*\b(PECLIP|FineCLIPER)\b",
+        rf"isinstance\([^)]*\b({CLASSES})\b",
         r"\bmethod\b *(==|!=|in\b|not in\b)",
-        r"==? *[\"'](pe_clip|finecliper)[\"']",
-        r"import .*\b(PECLIP|FineCLIPER)\b",
+        rf"==? *[\"']({NAMES})[\"']",
+        rf"import .*\b({CLASSES})\b",
     ],
+    ids=["instance", "method", "name", "import"],
 )
 def test_nobody_asks_which_method_it_is(pattern: str) -> None:
     allowed = {"__init__.py", "config/run.py"}  # names for users; the default configuration
