@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
+import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from peclip_fast.engine.distributed import World, gather
-from peclip_fast.engine.memory import peak_memory
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_text
 
+STATUS = Path("/proc/self/status")  # of this process, on Linux
 CURVE_STEPS = 10  # optimizer steps between points of TensorBoard's loss curve
 
 
@@ -175,3 +179,16 @@ class Recorder:
 
     def _speed(self) -> float:
         return self.clips / max(self._elapsed(), 1e-9)
+
+
+def peak_memory() -> int:
+    """Bytes at the peak so far: of the GPU's memory where one computes, else of this process's.
+
+    Linux counts a process's from where its program starts. Elsewhere ``getrusage`` has to do, which
+    also counts the program that started it.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    found = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    peak = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * 1024
