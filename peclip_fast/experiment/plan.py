@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peclip_fast.config.layers import config_layers, read_yaml
+from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.errors import InputError, hint
 from peclip_fast.experiment.contrast import CUES, ORDER, TIME, Contrast
@@ -234,7 +234,8 @@ def plan(
     recipe += [(experiment.name, options) for options in experiment.quick]
     rows = []
     for row in experiment.rows():
-        own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []
+        names = _of_row(row, experiment.dataset)
+        own = config_layers([*experiment.recipe, *names])[len(experiment.recipe) :]
         config = resolve([*recipe, *over, *own]).without_unread
         first = config.train.seed
         cells = [
@@ -246,3 +247,16 @@ def plan(
         ]  # fmt: skip
         rows.append(PlannedRow(row, tuple(cells)))
     return Plan(experiment, tuple(rows))
+
+
+def _of_row(row: Row, dataset: str) -> list[str]:
+    """A row's configuration, and what goes over it for the dataset, if there is such a one.
+
+    As dfer_clip/mafw says that it goes over dfer_clip/published.
+    """
+    if not row.config:
+        return []
+    own = f"{row.config.rpartition('/')[0]}/{dataset}"
+    if own in config_names() and read_yaml(config_path(own)).get("over") == row.config:
+        return [row.config, own]
+    return [row.config]

@@ -6,11 +6,15 @@ import functools
 from dataclasses import replace
 
 import pytest
+import yaml
 
+from peclip_fast.config import layers
 from peclip_fast.config.data import DataConfig
+from peclip_fast.config.layers import config_names
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.errors import InputError
+from peclip_fast.experiment import plan as planning
 from peclip_fast.experiment.contrast import CUES, ORDER, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan
 from peclip_fast.experiment.published import read_table
@@ -156,11 +160,12 @@ def test_noise_is_on_the_frames_of_all_its_rows():
 def test_peers_differ_in_the_method_and_its_rates_only(name, dataset, folds, seeds):
     """Of the data nothing, of the model what the method is, of the training its own recipe."""
     one = planned(name)
-    rows = {row.published.name: row.config for row in one.rows}
-    first = rows[one.experiment.baseline]
+    common = [row for row in one.rows if row.published.config.endswith("/protocol")]
+    first = common[0].config
+    assert common[0].published.name == one.experiment.baseline
     assert first.model.method == "pe_clip"
-    assert len({config.model.method for config in rows.values()}) == len(rows)
-    for row in one.rows:
+    assert len({row.config.model.method for row in common}) == len(common)
+    for row in common:
         config = row.config
         assert len(row.cells) == folds * seeds
         assert config.data == replace(first.data, fold=config.data.fold)
@@ -180,6 +185,30 @@ def test_peers_on_the_demo():
         assert len(row.cells) == 3
         assert row.config.data == rows[0].config.data
         assert (row.config.data.dataset, row.config.model.backbone) == ("demo-order", "demo")
+
+
+def test_what_a_method_has_for_a_dataset_goes_over_its_recipe(monkeypatch, tmp_path):
+    """If it says that it does."""
+    made = {
+        "aim/dfew": {"over": "aim/protocol", "data": {"augment": {"brightness": 0.125}}},
+        "st_adapter/dfew": {
+            "over": "st_adapter/published",
+            "data": {"augment": {"brightness": 0.1}},
+        },
+    }
+    paths = {}
+    for name, options in made.items():
+        paths[name] = tmp_path / f"{name.partition('/')[0]}.yaml"
+        paths[name].write_text(yaml.safe_dump(options))
+    known = config_names()
+    monkeypatch.setattr(layers, "config_names", lambda: [*known, *made])
+    monkeypatch.setattr(planning, "config_names", lambda: [*known, *made])
+    real = layers.config_path
+    for module in (layers, planning):
+        monkeypatch.setattr(module, "config_path", lambda name: paths.get(name) or real(name))
+    rows = {r.published.name: r.config for r in planned.__wrapped__("peers-dfew").rows}
+    assert rows["AIM"].data.augment.brightness == 0.125
+    assert rows["ST-Adapter"].data == rows["PE-CLIP"].data
 
 
 def test_folds_and_seeds_can_be_chosen():
