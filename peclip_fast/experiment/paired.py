@@ -8,19 +8,20 @@ from pathlib import Path
 from peclip_fast.engine.statistics import Estimate, estimate
 from peclip_fast.experiment.cell_folder import CellFolder, Result
 from peclip_fast.experiment.comparison import Prediction, compare_runs, read_predictions
-from peclip_fast.experiment.plan import PlannedRow
+from peclip_fast.experiment.plan import Cell, PlannedRow
 
 Pairs = list[tuple[Result, Result]]
 
 
 def pairs(first: PlannedRow, second: PlannedRow, results: Mapping[str, Result]) -> Pairs:
     """The runs of two rows with the same fold and seed, both of which have ended."""
-    cells = zip(first.cells, second.cells, strict=True)
-    return [
-        (results[a.name], results[b.name])
-        for a, b in cells
-        if a.name in results and b.name in results
-    ]
+    others = {_place(cell): cell.name for cell in second.cells}
+    names = [(cell.name, others.get(_place(cell), "")) for cell in first.cells]
+    return [(results[a], results[b]) for a, b in names if a in results and b in results]
+
+
+def _place(cell: Cell) -> tuple[int, int]:
+    return cell.config.data.fold, cell.config.train.seed
 
 
 def differences(found: Pairs) -> dict[str, Estimate]:
@@ -36,15 +37,16 @@ def p_of_clips(
 ) -> float | None:
     """McNemar's exact test of the clips of all folds, by the first seed's runs.
 
-    One seed, as the same clip by several isn't several clips. None until these runs have ended.
+    One seed, as the same clip by several isn't several clips. None until these runs have ended, and
+    where the rows have other seeds.
     """
     seed = min(cell.config.train.seed for cell in first.cells)
     both: tuple[dict[str, Prediction], dict[str, Prediction]] = ({}, {})
     for said, row in zip(both, (first, second), strict=True):
-        for cell in row.cells:
-            if cell.config.train.seed == seed:
-                if cell.name not in results:
-                    return None
-                said.update(read_predictions(CellFolder(runs, cell).run.path))
+        own = [cell for cell in row.cells if cell.config.train.seed == seed]
+        if not own or any(cell.name not in results for cell in own):
+            return None
+        for cell in own:
+            said.update(read_predictions(CellFolder(runs, cell).run.path))
     names = [Path(row.published.name) for row in (first, second)]
     return compare_runs(*both, names).p_value

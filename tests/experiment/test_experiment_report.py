@@ -13,6 +13,7 @@ import pytest
 from peclip_fast.config.parser import resolve
 from peclip_fast.experiment.cell_folder import Cost, Result
 from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
+from peclip_fast.experiment.paired import p_of_clips, pairs
 from peclip_fast.experiment.plan import find, plan
 from peclip_fast.experiment.report import ExperimentReport
 
@@ -208,6 +209,17 @@ def test_rows_are_compared_run_by_run_and_clip_by_clip(peers, tmp_path):
         ["AIM", "+1.00 ± 0.00 (sd 0.00)", "+1.00 ± 0.00 (sd 0.00)", "3", "0.016"],
         ["CLIP-LoRA", "-10.00 ± 0.00 (sd 0.00)", "-10.00 ± 0.00 (sd 0.00)", "2", "1"],
     ]
+
+
+def test_runs_of_other_seeds_are_no_pairs(peers, tmp_path):
+    base = next(row for row in peers.rows if row.published.name == "PE-CLIP")
+    others = {row.published.name: row for row in planned("demo-peers", seeds=(44, 45)).rows}
+    elsewhere = {row.published.name: row for row in planned("demo-peers", seeds=(5,)).rows}
+    results = {c.name: result(60.0) for row in (base, others["AIM"]) for c in row.cells}
+    results |= {c.name: result(70.0) for c in elsewhere["AIM"].cells}
+    assert len(pairs(base, others["AIM"], results)) == 1
+    assert pairs(base, elsewhere["AIM"], results) == []
+    assert p_of_clips(base, elsewhere["AIM"], results, tmp_path) is None
 
 
 def test_what_training_costs(table8):
