@@ -41,12 +41,12 @@ def p_of_clips(
     where the rows have other seeds.
     """
     seed = min(cell.config.train.seed for cell in first.cells)
-    both: tuple[dict[str, Prediction], dict[str, Prediction]] = ({}, {})
-    for said, row in zip(both, (first, second), strict=True):
-        own = [cell for cell in row.cells if cell.config.train.seed == seed]
-        if not own or any(cell.name not in results for cell in own):
-            return None
-        for cell in own:
-            said.update(read_predictions(CellFolder(runs, cell).run.path))
+    rows = [[c for c in row.cells if c.config.train.seed == seed] for row in (first, second)]
+    if not all(rows) or any(cell.name not in results for row in rows for cell in row):
+        return None
+    said: list[dict[str, Prediction]] = [{}, {}]
+    for found, row in zip(said, rows, strict=True):
+        for cell in row:
+            found.update(read_predictions(CellFolder(runs, cell).run.path))
     names = [Path(row.published.name) for row in (first, second)]
-    return compare_runs(*both, names).p_value
+    return compare_runs(said[0], said[1], names).p_value
