@@ -62,7 +62,7 @@ class STAdapter(HeadedCLIP):
 
     @property
     def looks_ahead(self) -> bool:
-        """See AdaptedCLIP; the frames' mean is taken before the last norm."""
+        """See AdaptedCLIP."""
         return True
 
     @property
@@ -99,14 +99,14 @@ class STAdapter(HeadedCLIP):
         def attention(i: int, y: Tensor, x: Tensor) -> Tensor:
             return self._adapted(self.before_mlp, i, x + y, length)
 
-        def feed_forward(i: int, m: Tensor, x: Tensor) -> Tensor:
-            x = x + m
+        def averaged(i: int, m: Tensor, x: Tensor) -> Tensor:
             if i < last:
-                return x
-            clips = x.unflatten(0, (-1, length))
+                return x + m
+            clips = (x + m).unflatten(0, (-1, length))
             return clips.mean(1, keepdim=True).expand_as(clips).flatten(0, 1)
 
-        return Hooks(attention, feed_forward, enter)
+        # With CLIP's head a clip is the mean of what CLIP makes of its frames, as everywhere.
+        return Hooks(attention, averaged if self.head is not None else None, enter)
 
     def _adapted(self, adapters: nn.ModuleDict | None, i: int, x: Tensor, length: int) -> Tensor:
         """Tokens (B * T, L, D) whose patches, if there are some, have gone through the adapter."""

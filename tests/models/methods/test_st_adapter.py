@@ -104,17 +104,18 @@ def test_a_checkpoint_without_adapters(tmp_path):
 
 @pytest.mark.parametrize("head", ["linear", "clip"])
 def test_training_starts_from_clip(tiny_backbone, head):
-    """The frames' mean is taken before the last norm."""
+    """The published head takes the frames' mean before the last norm."""
     options = {"head": head, "texts": "class_names", "before_attention": True}
     model = create_model("st_adapter", tiny_backbone, classes=CLASSES, **options).eval()
     frames, vision = torch.rand(2, 3, 3, 32, 32), model.vision
     with torch.no_grad():
-        tokens = vision.walk(
-            vision.embed(model.pixels(frames).flatten(0, 1), None), model.text_hooks()
-        )
-        expected = vision.pool(tokens.unflatten(0, (2, 3)).mean(1))
-        if head == "clip":
-            expected = F.normalize(vision.product(expected), dim=-1)
+        x = vision.embed(model.pixels(frames).flatten(0, 1), None)
+        tokens = vision.walk(x, model.text_hooks()).unflatten(0, (2, 3))
+        if head == "linear":
+            expected = vision.pool(tokens.mean(1))
+        else:
+            images = vision.project(tokens.flatten(0, 1)).unflatten(0, (2, 3))
+            expected = F.normalize(images.mean(1), dim=-1)
         features = model.encode_clips(frames)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
 
