@@ -43,14 +43,13 @@ def _each(
     reach: str,
     high: float,
 ) -> str:
-    ahead = [f"{name} (from {one.low:.2f})" for name, one in first.items() if one.low > high]
-    behind = [f"{name} (from {one.low:.2f})" for name, one in first.items() if one.low <= high]
-    told = f"By UAR, {len(ahead)} of {len(first)} rows with {contrast.what} {contrast.each}"
-    told += f": {', '.join(ahead)}. " if ahead else ". "
-    told += (
-        f"Their 95 % intervals lie above those of all rows without, which can't, and which {reach}"
-        f": {', '.join(second)}."
+    told = {name: f"{name} (from {one.low:.2f})" for name, one in first.items()}
+    ahead = [told[name] for name, one in first.items() if one.low > high]
+    behind = [text for text in told.values() if text not in ahead]
+    said = (
+        f"By UAR, {len(ahead)} of {len(first)} rows with {contrast.what} {contrast.each} by more "
+        f"than the 95 % intervals of the rows without, which can't ({', '.join(second)}) and "
+        f"{reach}"
     )
-    return told + (
-        f" Not apart from these by more than that: {', '.join(behind)}." if behind else ""
-    )
+    said += f": {', '.join(ahead)}." if ahead else "."
+    return said + (f" Not by more than that: {', '.join(behind)}." if behind else "")
