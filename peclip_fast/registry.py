@@ -56,7 +56,7 @@ class Registry(Generic[Thing]):
         if name not in self._things:
             names = self.names()
             raise InputError(
-                f"{self.option}={name[:80]}: expected one of {', '.join(names)}{hint(name, names)}"
+                f"{self.option}={name}: expected one of {', '.join(names)}{hint(name, names)}"
             )
         return self._things[name]
 
@@ -120,6 +120,9 @@ _METHODS = (
     "finecliper",
     "dfer_clip",
     "emoclip",
+    "aim",
+    "st_adapter",
+    "clip_lora",
     "zero_shot",
     "linear_probe",
     "full",

@@ -34,6 +34,8 @@ class ModelConfig:
         learning_rates: the highest rate of each group of trained tensors, by the group's name.
         targets: the values of train.target that the method can be trained for.
         cuda_graphs: whether train.cuda_graphs takes the method.
+        undecayed: trained tensors that weight decay leaves alone, as patterns (fnmatch) of their
+            names in saved files.
     """
 
     method: str = "pe_clip"
@@ -46,6 +48,7 @@ class ModelConfig:
     learning_rates: ClassVar[Mapping[str, float]] = {"adapters": 2e-4}
     targets: ClassVar[tuple[str, ...]] = ("classes",)
     cuda_graphs: ClassVar[bool] = False
+    undecayed: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast.config.run import RunConfig
+from peclip_fast.data.randomness import derived_seed
 from peclip_fast.data.transforms.mixing import mix_batch
 from peclip_fast.engine.graphs import GraphedModel
 from peclip_fast.models.adapted_clip import AdaptedCLIP
@@ -50,6 +51,8 @@ class Objective(nn.Module):
         labels = batch["label"]
         if len(labels) == 0:  # all its clips were bad and skipped: no gradient from here
             return torch.stack([p.sum() * 0 for p in self.trained]).sum()
+        # What the model draws, as for dropout, depends on the batch and not on those before it.
+        torch.manual_seed(derived_seed(self.config.train.seed, step, self.rank))
         inputs = {name: batch[name] for name in self.model.inputs}
         kind = labels.device.type
         on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)

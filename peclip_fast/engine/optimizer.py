@@ -21,11 +21,14 @@ DECREASE = 0.1  # of the rates at a milestone
 def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     """The optimizer of the model's groups; each has its name, and its highest rate for now.
 
+    A group comes a second time, with a decay of zero, for what the method leaves undecayed.
+
     Raises:
         InputError: the configuration has no learning rate for a group.
     """
     train, rates = config.train, config.learning_rates
-    groups = []
+    groups: list[dict[str, Any]] = []
+    undecayed = model.undecayed()
     for name, parameters in model.parameter_groups().items():
         if not parameters:
             continue
@@ -34,7 +37,13 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
             raise InputError(
                 f"learning rates: expected one for {name} of {model.title}, got those of {known}"
             )
-        groups.append({"params": parameters, "lr": rates[name], "name": name})
+        left = [p for p in parameters if id(p) in undecayed]
+        others = [p for p in parameters if id(p) not in undecayed]
+        group = {"lr": rates[name], "name": name}
+        if others:
+            groups.append({"params": others, **group})
+        if left:
+            groups.append({"params": left, "weight_decay": 0.0, **group})
     if not groups:
         raise InputError(f"{model.title}: these options leave nothing to train")
     # One pass over all parameters. Gradients of fp16 can't be clipped for it, as it unscales them.

@@ -112,7 +112,7 @@ class Training:
         self.objective = self.fabric.setup_module(Objective(model, config, world.rank))
         optimizer = make_optimizer(model, config)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        groups = [group["name"] for group in optimizer.param_groups]
+        groups = list(dict.fromkeys(group["name"] for group in optimizer.param_groups))
         self.recorder = Recorder(run, world, self.options.epochs, self.batches, groups)
         self.epoch = self.batch = self.step = self.saved_step = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)

@@ -37,8 +37,8 @@ class BottleneckAdapter(nn.Module):
         self.up = nn.Linear(hidden, width)
         self.backend, self.skip, self.scale = backend, skip, scale
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x, residual (..., D) -> (..., D)."""
+    def forward(self, x: Tensor, residual: Tensor | None, factor: float = 1.0) -> Tensor:
+        """x, residual (..., D) -> (..., D); ``factor`` is one more of what the adapter adds."""
         return ops.bottleneck_adapter(
             x,
             self.down.weight,
@@ -47,7 +47,7 @@ class BottleneckAdapter(nn.Module):
             self.up.bias,
             residual,
             skip=self.skip,
-            scale=self.scale,
+            scale=self.scale * factor,
             backend=self.backend,
         )
 

@@ -42,6 +42,17 @@ class PublishedCheckpoint:
         if given is not None:
             raise InputError(f"{name}={given}: expected none, as {self.method} {why}")
 
+    def class_names(self, number: int) -> list[str]:
+        """What the classes of a linear head are called: ``class_texts``, or by their numbers."""
+        if self.class_texts is None:
+            return [f"class {i}" for i in range(number)]
+        if len(self.class_texts) != number:
+            raise InputError(
+                f"{self.source}: class_texts: expected the names of {number} classes, got "
+                f"{len(self.class_texts)}"
+            )
+        return list(self.class_texts)
+
     def need(self, what: str, names: Iterable[str]) -> None:
         """Raise InputError with the names of tensors that aren't there and have to be."""
         missing = [name for name in names if name not in self.state]
@@ -87,7 +98,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         text = str(error).partition("WeightsUnpickler error:")[2].strip() or str(error)
         reason = text.splitlines()[0] if text else type(error).__name__
         raise InputError(f"{path}: not a checkpoint that torch can read ({reason})") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    state = loaded
+    if isinstance(loaded, Mapping):
+        state = next((loaded[key] for key in ("state_dict", "model") if key in loaded), loaded)
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: expected a state dict or {{'state_dict': ...}}")
     named = {str(name).removeprefix("module."): value for name, value in state.items()}

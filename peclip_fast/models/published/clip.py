@@ -61,6 +61,8 @@ def image_model_config(checkpoint: PublishedCheckpoint, prefix: str) -> dict[str
     Raises:
         InputError: some of those tensors are missing; or as model_config().
     """
+    checkpoint.refuse_heads("text_heads", "reads no texts")
+    checkpoint.refuse_heads("temporal_heads", "has no heads of its own over the frames")
     needed = (name.removeprefix("visual.") for name in NEEDED if name.startswith("visual."))
     checkpoint.need(checkpoint.method, (f"{prefix}{name}" for name in needed))
     return {
