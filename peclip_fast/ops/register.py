@@ -15,7 +15,7 @@ from torch import Tensor
 
 _library = torch.library.Library("peclip_fast", "FRAGMENT")
 # A backend's tensors. Those of Triton's interpreter are on the CPU.
-_KEYS = {"cpu": ("CPU",), "triton": ("CUDA", "CPU"), "cuda": ("CUDA",), "cudnn": ("CUDA", "CPU")}
+_KEYS = {"cpu": ("CPU",), "triton": ("CUDA", "CPU"), "cuda": ("CUDA",)}
 
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
 """By name, what an operator of ``torch.ops.peclip_fast`` runs."""

@@ -29,8 +29,8 @@ from peclip_fast.ops.temporal_adapter.cuda_kernels import (
     addresses,
     gate_biases,
     padded,
+    refused,
     round_up,
-    too_large,
     wide,
 )
 from peclip_fast.ops.temporal_adapter.weights import EPSILON, OP, SCALING_NUMBERS, TemporalWeights
@@ -45,7 +45,7 @@ declare(
         width=(1, 4096),
         hidden=(1, 192),
         frames=(1, 2**31 - 1),
-        too_large=too_large,
+        refused=refused,
     ),
 )
 
@@ -215,7 +215,7 @@ def _weight_gradients(
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the outer products of all rows of a and b, in float32."""
     a, b = a.flatten(0, -2).mT, b.flatten(0, -2)
-    if a.is_cuda and a.dtype != torch.float32:
+    if a.device.type != "cpu" and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
 
