@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
+from helpers.numerics.rounding import Results, follow, measured, no_worse_than_rounding
 from helpers.numerics.temporal_adapter_cases import NAMES, inputs, named, run
 from torch import Tensor
 
@@ -22,22 +22,33 @@ from peclip_fast.ops.temporal_adapter import (
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 SIZES = [((1, 1, 1, 16), 4), ((2, 3, 5, 33), 7), ((1, 17, 3, 24), 12), ((3, 16, 2, 48), 24)]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-around_gru = functools.partial(temporal_adapter_reference, recurrence=cudnn.recurrence)
 Operands = list[Tensor | None]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch's LayerNorm rounds its weights' gradients once for each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def both_ways(operands: Operands, grad: Tensor, dtype: torch.dtype, scaling: str) -> Results:
     """What the backend runs on a GPU, on any device."""
     leaves = [None if t is None else t.to(dtype).requires_grad_() for t in operands]
     x, residual, *weights = leaves
-    y = around_gru(x, residual, TemporalWeights(*weights), scaling=scaling)
+    y = temporal_adapter_reference(
+        x, residual, TemporalWeights(*weights), scaling=scaling, recurrence=cudnn.recurrence
+    )
     grads = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad.to(y.dtype)))
     return named([y.detach(), *(None if t is None else next(grads) for t in leaves)])
 
 
 def check(shape: tuple[int, int, int, int], hidden: int, dtype: torch.dtype, scaling: str) -> None:
+    """In half precision by all numbers of a result together: PyTorch's cell rounds elsewhere."""
     operands, grad = inputs(shape, hidden, dtype, scaling)
-    no_worse_than_rounding(
+    found = measured(
         both_ways(operands, grad, dtype, scaling),
         named(run(operands, grad, "reference", torch.float64, scaling)),
         follow(
@@ -45,6 +56,9 @@ def check(shape: tuple[int, int, int, int], hidden: int, dtype: torch.dtype, sca
             [*operands, grad],
         ),
     )
+    kinds = {"together"} if dtype.itemsize == 2 else {m.measure for m in found}
+    worse = [m for m in found if m.measure in kinds and not m.error <= m.allowed]
+    assert not worse, "\n".join(map(str, worse))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -72,7 +86,9 @@ def test_autocast(x_dtype: torch.dtype) -> None:
             if backend == "reference":
                 y = temporal_adapter(*leaves, backend=backend)
             else:
-                y = around_gru(x, residual, TemporalWeights(*weights))
+                y = temporal_adapter_reference(
+                    x, residual, TemporalWeights(*weights), recurrence=cudnn.recurrence
+                )
         return named([y.detach(), *torch.autograd.grad(y, leaves, grad.to(y.dtype))])
 
     found, expected = under_autocast("cudnn"), under_autocast("reference")
@@ -100,7 +116,7 @@ def test_a_cpu_is_refused_by_name() -> None:
 @pytest.mark.parametrize("backend", ["cuda", "cudnn", "triton"])
 def test_a_model_takes_it_where_there_is_one(tiny_backbone: str, backend: str) -> None:
     model = create_model(
-        backbone=tiny_backbone, classes=("a", "b"), prompt_depth=2, backend=backend
+        backbone=tiny_backbone, classes=("happiness", "anger"), prompt_depth=2, backend=backend
     )
     assert model.temporal[0].backend == backend
     assert model.shared_vision[0].backend == ("triton" if backend == "triton" else "auto")
