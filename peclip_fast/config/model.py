@@ -27,7 +27,8 @@ class ModelConfig:
         normalize: pixels as they are in [0, 1], or, with clip, by the mean and the standard
             deviation that the backbone was trained with (open_clip's preprocess_cfg; OpenAI's for
             CLIP, 0.5 and 0.5 for SigLIP).
-        backend: which kernels run: auto, reference, or for the adapters cpu, triton or cuda.
+        backend: which kernels run: auto, reference, or for the adapters cpu, triton, cuda or cudnn.
+            cuda and cudnn are the temporal adapter's; the other operators then choose as with auto.
 
     Attributes:
         title: the method's name for people.
@@ -42,7 +43,7 @@ class ModelConfig:
     backbone: str = "ViT-B-16-quickgelu"
     pretrained: str | None = None
     normalize: Literal["none", "clip"] = "none"
-    backend: Literal["auto", "reference", "cpu", "triton", "cuda"] = "auto"
+    backend: Literal["auto", "reference", "cpu", "triton", "cuda", "cudnn"] = "auto"
 
     title: ClassVar[str] = ""
     learning_rates: ClassVar[Mapping[str, float]] = {"adapters": 2e-4}

@@ -29,13 +29,11 @@ from peclip_fast.ops.temporal_adapter.cuda_kernels import (
     addresses,
     gate_biases,
     padded,
+    refused,
     round_up,
-    too_large,
     wide,
 )
 from peclip_fast.ops.temporal_adapter.weights import EPSILON, OP, SCALING_NUMBERS, TemporalWeights
-
-RESET, UPDATE, HIDDEN_NEW, INPUT_NEW = range(4)  # enum Block in csrc/: the gates' gradients
 
 declare(
     OP,
@@ -47,7 +45,7 @@ declare(
         width=(1, 4096),
         hidden=(1, 192),
         frames=(1, 2**31 - 1),
-        too_large=too_large,
+        refused=refused,
     ),
 )
 
@@ -188,8 +186,10 @@ def _weight_gradients(
     mean, rstd, _, inputs = kept
     h, hidden = weights.down_weight.shape[0], results.dgates.shape[3] // 4
     dgates = _product(results.dgates, inputs).view(4, hidden, -1)
-    of_input = dgates[[RESET, UPDATE, INPUT_NEW], :h]
-    of_hidden = dgates[[RESET, UPDATE, HIDDEN_NEW], :h]
+    # In the order of enum Block: reset, update, hidden new, input new. No lists as indices: each
+    # would be copied to the GPU, which waits for it.
+    of_hidden = dgates[:3, :h]
+    of_input = torch.cat([dgates[:2, :h], dgates[3:, :h]])
     dup = _product(dy, results.activated)
     dnormalised, sums = _with_normalised(results.scaled, x, mean, rstd)
     gamma, beta = weights.norm_weight.float(), weights.norm_bias.float()
@@ -215,7 +215,7 @@ def _weight_gradients(
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the outer products of all rows of a and b, in float32."""
     a, b = a.flatten(0, -2).mT, b.flatten(0, -2)
-    if a.is_cuda and a.dtype != torch.float32:
+    if a.device.type != "cpu" and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
 

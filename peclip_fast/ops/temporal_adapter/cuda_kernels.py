@@ -22,8 +22,10 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def too_large(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -> str | None:
-    """Whether a block's shared memory holds what each kernel needs."""
+def refused(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -> str | None:
+    """Why this GPU can't run them, or has too little shared memory for a block of one, or None."""
+    if problem := extension.cuda_problem(device):
+        return problem
     # Not every torch says in its types that this is there.
     properties: Any = torch.cuda.get_device_properties(device)
     has = properties.shared_memory_per_block_optin

@@ -18,6 +18,28 @@ def batch(clips: int = 4, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(clips, 3, 3, size, size, generator=generator), torch.eye(clips, 7)
 
 
+@pytest.mark.parametrize("config", [ONLY_MIXUP, ONLY_FMIX])
+def test_no_copy_to_a_gpu_waits(config: MixConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All copies are from pinned memory and don't block."""
+    pinned: list[int] = []
+    copies = []
+
+    def pin(t: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(t))
+        return t
+
+    def to(t: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        copies.append((id(t) in pinned, non_blocking))
+        return torch.empty_like(t, device=device)
+
+    frames, targets = (t.to("meta") for t in batch())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    mixed, _ = mix_batch(frames, targets, config, seed=0, step=0)
+    assert mixed.shape == frames.shape
+    assert copies == [(True, True)] * (1 if config is ONLY_MIXUP else 2)
+
+
 def test_each_kind_has_its_probability() -> None:
     frames, targets = torch.arange(6.0).view(6, 1, 1, 1, 1).expand(6, 1, 3, 8, 8), torch.eye(6)
     kinds = {"none": 0, "mixup": 0, "fmix": 0}
