@@ -24,8 +24,9 @@ def read_predictions(run: Path) -> dict[str, Prediction]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); expected a run's") from error
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: can't be read ({reason}); expected a run's") from error
     columns = {"path", "label", "prediction"}
     for number, row in enumerate(rows, 2):
         if not columns <= row.keys() or None in (row["path"], row["label"], row["prediction"]):

@@ -10,6 +10,7 @@ import pytest
 from helpers.tiny_runs import write_clips
 
 from peclip_fast.commands.evaluate import main
+from peclip_fast.locks import locked
 
 
 def test_again_gives_the_same(tiny_run, capsys):
@@ -82,3 +83,11 @@ def test_what_is_no_run(tiny_run, tmp_path, capsys):
     assert capsys.readouterr().err == (
         "error: unknown option --data.rot; did you mean --data.root?\n"
     )
+
+
+def test_a_folder_that_is_written_to_is_refused(tiny_run, tmp_path, capsys):
+    with locked(tmp_path):
+        assert main([str(tiny_run), "--output", str(tmp_path)]) == 2
+        assert "is writing there" in capsys.readouterr().err
+    assert main([str(tiny_run), "--output", str(tmp_path)]) == 0
+    assert not list(tmp_path.glob(".*"))

@@ -191,4 +191,8 @@ def copy_store(files: Mapping[str, Path], folder: Path) -> None:
         cues, _ = _read(file)
         write_bytes(target, file.read_bytes())
         rows.append(IndexRow(clip, cue_file(clip), len(cues.points), cues.faces))
-    write_index(folder, rows, json.loads((source / FACTS).read_text(encoding="utf-8")))
+    try:
+        facts = json.loads((source / FACTS).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{source / FACTS}: not a readable JSON file ({error})") from None
+    write_index(folder, rows, facts)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.damage import damaged
 
 from peclip_fast.data.cues.store import (
     Cues,
@@ -78,6 +79,14 @@ def test_some_frames_in_any_order(written):
 def test_fewer_frames_than_asked(written):
     with pytest.raises(InputError, match=r"clip\.npz: cues of 6 frames, but the clip has frame 6"):
         read_cues(written[0], [0, 6])
+
+
+def test_damage(written):
+    path, _ = written
+    for data in damaged(path.read_bytes(), 150):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"clip\.npz: (has no digest|damaged): "):
+            read_cues(path, [0])
 
 
 def test_missing_and_broken_files(written, tmp_path):
