@@ -15,7 +15,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(printable(str(message)))
+        lines = str(message).split("\n")
+        super().__init__(printable(" ".join(map(str.strip, lines) if lines[1:] else lines)))
 
 
 def printable(text: str) -> str:

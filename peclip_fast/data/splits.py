@@ -132,7 +132,8 @@ def open_files(paths: Sequence[str], config: DataConfig, inputs: Sequence[str]) 
     passed: list[PassedOver] = []
     for record in records:
         if record.path.is_dir():
-            frame_names(record.path, passed)
+            with contextlib.suppress(InputError):  # which the clip gives when it is read
+                frame_names(record.path, passed)
     if passed:
         warnings.warn(remark(passed), DataWarning, stacklevel=2)
     return with_cues(records, completed(config)) if set(inputs) - {"frames"} else records
