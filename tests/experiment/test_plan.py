@@ -18,6 +18,7 @@ from peclip_fast.experiment import plan as planning
 from peclip_fast.experiment.contrast import CUES, ORDER, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan
 from peclip_fast.experiment.published import read_table
+from peclip_fast.registry import METHODS
 
 
 @functools.cache
@@ -180,7 +181,9 @@ def test_peers_differ_in_the_method_and_its_rates_only(name, dataset, folds, see
 
 def test_peers_on_the_demo():
     rows = planned("demo-peers").rows
-    assert [r.published.name for r in rows if not ORDER.among(r.config.model)] == ["CLIP-LoRA"]
+    assert [r.published.name for r in rows if not ORDER.among(r.config.model)] == [
+        "CLIP-LoRA", "Zero-shot CLIP", "Linear probe", "Full fine-tuning",
+    ]  # fmt: skip
     for row in rows:
         assert len(row.cells) == 3
         assert row.config.data == rows[0].config.data
@@ -209,6 +212,21 @@ def test_what_a_method_has_for_a_dataset_goes_over_its_recipe(monkeypatch, tmp_p
     rows = {r.published.name: r.config for r in planned.__wrapped__("peers-dfew").rows}
     assert rows["AIM"].data.augment.brightness == 0.125
     assert rows["ST-Adapter"].data == rows["PE-CLIP"].data
+
+
+def test_every_method_has_its_rows():
+    for name in ("peers-dfew", "demo-peers"):
+        methods = [row.config.model.method for row in planned(name).rows]
+        assert set(methods) == set(METHODS.built_in())
+        assert len(methods) == len(set(methods)) + (name == "peers-dfew")
+
+
+def test_dfer_clip_by_its_own_recipe():
+    for name, brightness in (("peers-dfew", 0.5), ("peers-mafw", 0.0)):
+        config = planned(name).rows[-1].config
+        assert (config.model.method, config.train.select) == ("dfer_clip", "best")
+        assert config.model.backbone == "ViT-B-32-quickgelu"
+        assert config.data.augment.brightness == brightness
 
 
 def test_folds_and_seeds_can_be_chosen():

@@ -12,6 +12,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "finecliper": {"video_hidden": 16, "cue_hidden": 8, "text_hidden": 8},
     "dfer_clip": {"temporal_hidden": 64},
     "emoclip": {"temporal_head_width": 16, "temporal_hidden": 64, "places": 17},
+    # Their linear heads, which learn little in a dozen steps, have tests of their own.
+    "aim": {"hidden": 8, "head": "clip", "texts": "class_names"},
+    "st_adapter": {"hidden": 8, "head": "clip", "texts": "class_names"},
 }
 NAMES = tuple(METHODS._modules)
 
