@@ -54,9 +54,9 @@ class Registry(Generic[Thing]):
         elif name not in self._things:
             load_plugins()
         if name not in self._things:
-            names = self.names()
+            names, told = self.names(), name if len(name) < 100 else f"{name[:100]}..."
             raise InputError(
-                f"{self.option}={name}: expected one of {', '.join(names)}{hint(name, names)}"
+                f"{self.option}={told}: expected one of {', '.join(names)}{hint(name, names)}"
             )
         return self._things[name]
 
