@@ -295,6 +295,21 @@ def test_forward_alone_gives_the_same_bits(fused: Fused, cuda_on_cpu: Path, scal
     assert kept is None
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("width", [36, 64])
+def test_what_is_kept_is_what_torch_compile_is_told(
+    fused: Fused, cuda_on_cpu: Path, scaling: str, width: int
+) -> None:
+    """Shapes and dtypes of the fake kernel."""
+    given = cast(draw((1, 3, 9, width), 10, scaling)[0], torch.bfloat16)
+    weights = TemporalWeights(*given[2:])
+    with WatchedMemory(cuda_on_cpu, given):
+        _, kept = cuda.forward(*given[:2], weights, scaling, torch.bfloat16, True)
+    told = cuda.saved_like(given[0], weights, scaling, torch.bfloat16)
+    assert [(t.shape, t.dtype) for t in kept] == [(t.shape, t.dtype) for t in told]
+    assert len({t.untyped_storage()._cdata for t in kept}) == len(kept)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     "barrier", barriers((*shim_build.CSRC.rglob("*.cu"), *shim_build.CSRC.rglob("*.cuh"))), ids=str

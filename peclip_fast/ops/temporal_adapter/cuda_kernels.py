@@ -127,6 +127,18 @@ class Folded:
         columns = padded(sums, TILE_COLUMNS), padded(offsets, TILE_COLUMNS)
         return cls(folded, *columns, scale, scale_sums)
 
+    def saved(self, nothing: Tensor) -> tuple[Tensor, ...]:
+        """For the backward pass, with `nothing`, an empty tensor, for what is None."""
+        fields = (self.weight, self.sums, self.offsets, self.scale, self.scale_sums)
+        return tuple(torch.empty_like(nothing) if t is None else t for t in fields)
+
+    @classmethod
+    def restored(cls, *saved: Tensor) -> Folded:
+        """From what saved() gave."""
+        weight, sums, offsets, *scale = saved
+        of_scale = scale if scale[0].numel() else (None, None)
+        return cls(weight, sums, offsets, *of_scale)
+
 
 def gate_biases(w: TemporalWeights) -> Tensor:
     """(4, h rounded up): r, z, hidden n, input n; those that are only ever added come added."""
