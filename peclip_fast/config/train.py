@@ -69,7 +69,7 @@ class TrainConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.warmup_epochs == int(self.warmup_epochs):  # so that 3.0 is saved as 3
+        if self.warmup_epochs % 1 == 0:  # so that 3.0 is saved as 3
             object.__setattr__(self, "warmup_epochs", int(self.warmup_epochs))
         smallest = dict.fromkeys(
             ("warmup_epochs", "test_every", "recompute", "seed", "weight_decay", "lr_end"), 0

@@ -108,10 +108,11 @@ def test_emoclips_own():
 
 @pytest.mark.parametrize("name", [n for n in config_names() if n.startswith("demo-peers/")])
 def test_the_demos_own_rates(name):
-    """Sizes and rates only: frames, texts and epochs are those of demo-order."""
+    """Sizes, rates and optimizer only: frames, texts and epochs are those of demo-order."""
     config, base = parse("demo-order", name), parse("demo-order")
     assert config.data == base.data
-    assert replace(config.train, lr={}) == replace(base.train, lr={})
+    own = {"lr": {}, "optimizer": config.train.optimizer}
+    assert replace(config.train, **own) == replace(base.train, **own)
     if hasattr(config.model, "texts"):
         assert config.model.texts == base.model.texts
     assert config.model.backbone == "demo"
