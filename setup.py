@@ -34,7 +34,8 @@ def cuda_wanted() -> bool:
 
 
 def cuda_architectures() -> str:
-    """CMake's list: machine code for each, and PTX for the newest so that later GPUs run too."""
+    """CMake's list: machine code for each, and PTX for the newest of the last two generations, so
+    that GPUs between them (11.0) and later ones (12.1 and up) run too."""
     value = os.environ.get("PECLIP_FAST_CUDA_ARCHS", ";".join(ARCHITECTURES))
     names = [name for name in re.split(r"[;, ]+", value) if name]
     wrong = [name for name in names if not re.fullmatch(r"\d{2,3}[af]?", name)]
@@ -43,8 +44,14 @@ def cuda_architectures() -> str:
             f"error: PECLIP_FAST_CUDA_ARCHS is {value!r}: expected compute capabilities such as 90 "
             "or 80;90"
         )
-    names.sort(key=lambda name: int(name.rstrip("af")))
-    return ";".join([f"{name}-real" for name in names[:-1]] + [names[-1]])
+
+    def capability(name: str) -> int:
+        return int(name.rstrip("af"))
+
+    names.sort(key=capability)
+    newest = {capability(name) // 10: name for name in names}  # of each generation
+    with_ptx = list(newest.values())[-2:]
+    return ";".join(name if name in with_ptx else f"{name}-real" for name in names)
 
 
 def find_nvcc() -> Path:

@@ -9,7 +9,8 @@ show), in turns, in one run:
   nn.GRU, which is cuDNN's, walks over the frames. In bf16 on a CPU the reference's loop is faster
   (benchmarks.temporal_adapter has both). torch.compile unrolls either into one graph; on a GPU it
   is also timed around nn.GRU, called between its graphs.
-- ours: what ``peclip_fast`` does with the same options; on a GPU a train step also as CUDA graphs.
+- ours: what ``peclip_fast`` does with the same options; on a GPU also with each backend by name,
+  and a train step as CUDA graphs.
 
 That they compute the same is checked first, on one clip (with more the reference leaks). Peak
 memory is of a process of its own for each, beyond what it held before its first step.
@@ -35,9 +36,11 @@ from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.engine.graphs import GraphedModel
+from peclip_fast.errors import InputError
 from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.parts.adapters import GRU, TemporalAdapter
-from peclip_fast.models.published.pe_clip import PREFIX, SUFFIX, published_name
+from peclip_fast.models.published.embedded_texts import PREFIX, SUFFIX
+from peclip_fast.models.published.pe_clip import published_name
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
 CLASSES = tuple(PUBLISHED_ACTION_UNITS)
@@ -116,6 +119,8 @@ def program_of(
 
 # On a GPU alone; the second for train steps alone.
 AROUND_GRU, GRAPHED = "torch.compile around nn.GRU", "ours as CUDA graphs"
+# Backends that `auto`, which "ours" is, takes only once they are verified.
+NAMED = {f"ours, {backend}": backend for backend in ("cudnn", "triton", "cuda")}
 
 
 def programs(backbone: str, dtype: str, device: str) -> dict[str, Maker]:
@@ -131,6 +136,8 @@ def programs(backbone: str, dtype: str, device: str) -> dict[str, Maker]:
     if gpu:
         found[AROUND_GRU] = functools.partial(plain, nn_gru=True, compiled=True)
         found[GRAPHED] = functools.partial(ours, graphed=True)
+        for name, backend in NAMED.items():
+            found[name] = functools.partial(program_of, backbone, dtype, backend)
     return {**found, "ours": ours}
 
 
@@ -252,8 +259,8 @@ def measure(
                     model, program, labels
                 )  # fmt: skip
                 run(frames)
-            except RuntimeError as error:  # the compiler's are RuntimeErrors too
-                if name not in (AROUND_GRU, GRAPHED):  # without these two there is still a table
+            except (InputError, RuntimeError) as error:  # the compiler's are RuntimeErrors too
+                if name not in (AROUND_GRU, GRAPHED, *NAMED):  # without these there is a table
                     raise
                 why = str(error).strip().splitlines()[0]
                 print(f"{what:<11}{clips:>3} clips  {name} left out: {why}", flush=True)

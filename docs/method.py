@@ -36,12 +36,20 @@ def tint(colour: str, share: float = 0.22) -> tuple[float, ...]:
 class Drawing:
     """Boxes, arrows and words on one canvas."""
 
-    def __init__(self) -> None:
-        figure = plt.figure(figsize=(WIDTH / 100, HEIGHT / 100), facecolor=PAPER)
+    def __init__(self, height: float = HEIGHT) -> None:
+        figure = plt.figure(figsize=(WIDTH / 100, height / 100), facecolor=PAPER)
         self.ax: Axes = figure.add_axes((0, 0, 1, 1))
-        self.ax.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0))
+        self.ax.set(xlim=(0, WIDTH), ylim=(height, 0))
         self.ax.axis("off")
         self.figure = figure
+
+    def save(self, path: Path) -> None:
+        """As a PNG of few colours, twice the README's size."""
+        drawn = io.BytesIO()
+        self.figure.savefig(drawn, dpi=200)
+        picture = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        picture.save(path, optimize=True)
+        plt.close(self.figure)
 
     def words(self, x: float, y: float, text: str, size: float = TEXT, **look: object) -> None:
         look = {"color": INK, "ha": "center", "va": "center", "zorder": 5, **look}
@@ -303,10 +311,7 @@ def main() -> None:
     tda(pen, zoom)
     bottleneck(pen, zoom)
     legend(pen, 640)
-    drawn = io.BytesIO()
-    pen.figure.savefig(drawn, dpi=200)
-    picture = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    picture.save(Path(__file__).with_name("method.png"), optimize=True)
+    pen.save(Path(__file__).with_name("method.png"))
 
 
 if __name__ == "__main__":

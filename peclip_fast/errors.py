@@ -11,7 +11,19 @@ class InputError(ValueError):
 
     The message is one line that names the thing and says what was expected. The commands print it
     as ``error: <message>`` and exit with code 2; everything else that is raised is a bug of ours.
+    What a message repeats of a file or a name is made printable.
     """
+
+    def __init__(self, message: object = "") -> None:
+        lines = str(message).split("\n")
+        super().__init__(printable(" ".join(map(str.strip, lines) if lines[1:] else lines)))
+
+
+def printable(text: str) -> str:
+    """A text in which nothing acts on a terminal: ``\\n``, ``\\x1b``, ``\\udce9`` stand for it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: object) -> str:
@@ -21,7 +33,7 @@ def one_line(error: object) -> str:
 
 def hint(name: str, known: Iterable[str]) -> str:
     """A suggestion for a name that isn't known: of the same last part, or else a similar one."""
-    known = list(known)
+    known, name = list(known), name[:200]
     last = name.lstrip("-").split(".")[-1]
     same = [k for k in known if k.split(".")[-1].lstrip("-") == last]
     close = same or get_close_matches(name, known, n=1)

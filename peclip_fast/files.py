@@ -66,8 +66,8 @@ def clear_partial(files: Iterable[Path]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """write_bytes() in UTF-8."""
-    write_bytes(path, text.encode())
+    """write_bytes() in UTF-8; what a file's name has that is no text is written as ``\\udce9``."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def check_writable(folder: Path) -> None:

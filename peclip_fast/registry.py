@@ -54,9 +54,9 @@ class Registry(Generic[Thing]):
         elif name not in self._things:
             load_plugins()
         if name not in self._things:
-            names = self.names()
+            names, told = self.names(), name if len(name) < 100 else f"{name[:100]}..."
             raise InputError(
-                f"{self.option}={name}: expected one of {', '.join(names)}{hint(name, names)}"
+                f"{self.option}={told}: expected one of {', '.join(names)}{hint(name, names)}"
             )
         return self._things[name]
 
@@ -115,7 +115,18 @@ class Dataset:
         return self.complete is not None
 
 
-_METHODS = ("pe_clip", "finecliper")
+_METHODS = (
+    "pe_clip",
+    "finecliper",
+    "dfer_clip",
+    "emoclip",
+    "aim",
+    "st_adapter",
+    "clip_lora",
+    "zero_shot",
+    "linear_probe",
+    "full",
+)
 CONFIGS: Registry[type[Any]] = Registry(
     "model.method", {name: f"peclip_fast.config.methods.{name}" for name in _METHODS}
 )

@@ -17,6 +17,7 @@ import torch
 from helpers.clips.grey_frames import frames_at, numbers, video_at
 from helpers.models.tiny_backbone import TINY
 from helpers.skip_reasons import pytest_make_collect_report, pytest_runtest_makereport
+from hypothesis import settings
 
 # Without a GPU the Triton kernels run in Triton's interpreter. Triton reads this when it is
 # imported, and open_clip imports it.
@@ -29,6 +30,11 @@ from helpers.tiny_runs import write_clips, write_config
 from peclip_fast.commands.train import main as train
 from peclip_fast.data.decoding import clip_index
 from peclip_fast.models.backbone import save_backbone
+
+# The same examples in every run; `pytest --hypothesis-profile search` looks for others.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("repeatable")
 
 # Nothing in the tests may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -115,13 +115,28 @@ def test_no_function_is_long() -> None:
     assert long == {}
 
 
+METHODS = sorted(p.stem for p in (PACKAGE / "models" / "methods").glob("[!_]*.py"))
+CLASSES = "|".join(
+    name
+    for method in METHODS
+    for name in re.findall(
+        r"@register_method\(.*\)\nclass (\w+)",
+        (PACKAGE / "models" / "methods" / f"{method}.py").read_text(encoding="utf-8"),
+    )
+)
+
+
+def test_every_method_is_looked_for() -> None:
+    assert len(METHODS) == len(CLASSES.split("|")) >= 7
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"isinstance\([^)]*\b(PECLIP|FineCLIPER)\b",
+        rf"isinstance\([^)]*\b({CLASSES})\b",
         r"\bmethod\b *(==|!=|in\b|not in\b)",
-        r"==? *[\"'](pe_clip|finecliper)[\"']",
-        r"import .*\b(PECLIP|FineCLIPER)\b",
+        rf"==? *[\"']({'|'.join(METHODS)})[\"']",
+        rf"import .*\b({CLASSES})\b",
     ],
 )
 def test_nobody_asks_which_method_it_is(pattern: str) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from helpers.tiny_runs import largest_file
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, clear_partial, write_bytes
@@ -22,6 +27,27 @@ def test_a_write_that_fails_leaves_the_former_file(tmp_path):
     assert raised.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@given(
+    old=st.none() | st.binary(max_size=99), new=st.binary(max_size=99), at=st.integers(0, 3),
+    error=st.sampled_from([OSError(28, "No space left on device"), KeyboardInterrupt()]),
+)  # fmt: skip
+def test_whatever_step_fails_the_file_is_whole(old, new, at, error):
+    """The former content or the new one, and nothing else in the folder."""
+    steps = [(builtins, "open"), (os, "fsync"), (os, "replace")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        if old is not None:
+            path.write_bytes(old)
+        if at < len(steps):
+            with mock.patch.object(*steps[at], side_effect=error), pytest.raises(type(error)):
+                write_bytes(path, new)
+            assert (path.read_bytes() if path.exists() else None) == old
+        else:
+            write_bytes(path, memoryview(new))
+            assert path.read_bytes() == new
+        assert {p.name for p in Path(folder).iterdir()} <= {"file"}
 
 
 def test_check_writable_leaves_nothing(tmp_path):

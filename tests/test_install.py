@@ -6,11 +6,13 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,6 +92,43 @@ def test_wrong_build_setting_is_one_clear_error(name: str, value: str, tmp_path:
     done = _setup("build_ext", "--build-temp", str(tmp_path), "-b", str(tmp_path), **settings)
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1].startswith(f"error: {name} is {value!r}: expected ")
+
+
+# Of NVIDIA's GPUs from Turing on, and what may come.
+CAPABILITIES = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121, 130)
+
+
+def _runs(capability: int, architectures: str) -> bool:
+    """Machine code runs from its architecture on to the end of its generation, PTX ever after."""
+    for name in architectures.split(";"):
+        number = int(name.removesuffix("-real"))
+        machine_code = number // 10 == capability // 10 and number <= capability
+        if machine_code or (number <= capability and not name.endswith("-real")):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("wanted", "compiled", "runs_on"),
+    [
+        (None, "75-real;80-real;86-real;89-real;90-real;100;120", CAPABILITIES),
+        ("90", "90", (90, 100, 103, 110, 120, 121, 130)),
+        ("90 80", "80;90", CAPABILITIES[1:]),
+        ("86;90a,100", "86-real;90a;100", None),
+    ],
+)
+def test_what_no_machine_code_is_made_for_has_ptx(
+    wanted: str | None, compiled: str, runs_on: tuple[int, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.delenv("PECLIP_FAST_CUDA_ARCHS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("PECLIP_FAST_CUDA_ARCHS", wanted)
+    found = runpy.run_path(str(ROOT / "setup.py"))["cuda_architectures"]()
+    assert found == compiled
+    if runs_on is not None:
+        assert tuple(c for c in CAPABILITIES if _runs(c, found)) == runs_on
 
 
 @pytest.mark.slow

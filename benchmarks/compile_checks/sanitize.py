@@ -1,38 +1,128 @@
-"""``python -m benchmarks.compile_checks.sanitize``: a small case of each CUDA kernel.
+"""``python -m benchmarks.compile_checks.sanitize``: small cases of each CUDA and Triton kernel.
 
-For compute-sanitizer, on a GPU.
+For compute-sanitizer, on a GPU. The sizes are odd, rows start where no vector load may, weights do
+not fit in shared memory, and warps and blocks have nothing to do.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from peclip_fast import ops
 
-CLIPS, FRAMES, TOKENS, WIDTH, HIDDEN = 1, 3, 5, 64, 24
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Case(NamedTuple):
+    """Sizes as in ops.temporal_adapter."""
+
+    clips: int
+    frames: int
+    tokens: int
+    width: int
+    hidden: int
+    unaligned: bool = False
+    """Whether x, the residual and the gradient are parts of wider tensors, an odd number in."""
+    scaling: str = "after_up"
+    residual: bool = True
+    autocast: bool = False
+    """Tensors in float32 and products in bfloat16."""
+
+
+CASES = (
+    Case(1, 3, 5, 64, 24),
+    Case(2, 1, 5, 130, 13),  # one frame; neither D nor h divides anything
+    Case(1, 2, 3, 37, 5, unaligned=True, scaling="input", residual=False),
+    Case(2, 3, 17, 130, 20, unaligned=True, scaling="recurrence"),
+    Case(1, 17, 33, 96, 48, autocast=True, scaling="none"),  # 33 sequences: blocks with a tail
+    Case(1, 2, 3, 1024, 192),  # recurrent weights that don't all fit
+    Case(1, 2, 300, 768, 96),  # more tiles of rows than warps of a block
+)
+
+
+def temporal_adapter(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The output and all gradients."""
+    wide = (case.clips, case.frames, case.tokens, case.width)
+    h, width = case.hidden, case.width
+    shapes: list[tuple[int, ...]] = [
+        (width,), (width,), (1, width), (1,), (h, width), (h,), (3 * h, h), (3 * h, h), (3 * h,),
+        (3 * h,), (width, h), (width,),
+    ]  # fmt: skip
+    x, residual, grad = (draw(wide, dtype, device, case.unaligned) for _ in range(3))
+    weights: list[Tensor | None] = [draw(shape, dtype, device) for shape in shapes]
+    if case.scaling == "none":
+        weights[2:4] = None, None
+    return both_ways(
+        lambda x, residual, *weights: ops.temporal_adapter(
+            x, residual, *weights, scaling=case.scaling, backend=backend
+        ),
+        [x, residual if case.residual else None, *weights], grad, case,
+    )  # fmt: skip
+
+
+def bottleneck_adapter(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The output and all gradients."""
+    wide = (case.clips * case.frames, case.tokens, case.width)
+    h, width = case.hidden, case.width
+    x, residual, grad = (draw(wide, dtype, device, case.unaligned) for _ in range(3))
+    weights = [draw(shape, dtype, device) for shape in ((h, width), (h,), (width, h), (width,))]
+    return both_ways(
+        lambda x, residual, *weights: ops.bottleneck_adapter(
+            x, *weights, residual, backend=backend
+        ),
+        [x, residual if case.residual else None, *weights], grad, case,
+    )  # fmt: skip
+
+
+KERNELS = (
+    (temporal_adapter, "cuda"),
+    (temporal_adapter, "triton"),
+    (bottleneck_adapter, "triton"),
+)
+
+
+def draw(
+    shape: tuple[int, ...], dtype: torch.dtype, device: str, unaligned: bool = False
+) -> Tensor:
+    """A leaf with small values."""
+    wider = (*shape[:-1], shape[-1] + 3) if unaligned else shape
+    values = (0.3 * torch.randn(wider, device=device)).to(dtype)
+    return (values[..., 1 : 1 + shape[-1]] if unaligned else values).requires_grad_()
+
+
+def both_ways(
+    operator: Callable[..., Tensor], operands: list[Tensor | None], grad: Tensor, case: Case
+) -> list[Tensor]:
+    with torch.autocast(grad.device.type, torch.bfloat16, enabled=case.autocast):
+        y = operator(*operands)
+    tensors = [t for t in operands if t is not None]
+    return [y, *torch.autograd.grad(y, tensors, grad.detach().to(y.dtype))]
 
 
 def main() -> None:
-    """Forward and backward of the CUDA operators on odd sizes; fails if a result isn't finite."""
-    argparse.ArgumentParser(
+    """Forward and backward of all operators; fails if a result isn't finite."""
+    parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compile_checks.sanitize", description=__doc__
-    ).parse_args()
+    )
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--backends", nargs="+", default=("cuda", "triton"))
+    options = parser.parse_args()
     torch.manual_seed(0)
-    shapes = [
-        (CLIPS, FRAMES, TOKENS, WIDTH), (CLIPS, FRAMES, TOKENS, WIDTH), (WIDTH,), (WIDTH,),
-        (1, WIDTH), (1,), (HIDDEN, WIDTH), (HIDDEN,), (3 * HIDDEN, HIDDEN),
-        (3 * HIDDEN, HIDDEN), (3 * HIDDEN,), (3 * HIDDEN,), (WIDTH, HIDDEN), (WIDTH,),
-    ]  # fmt: skip
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        tensors = [(0.3 * torch.randn(s, device="cuda")).to(dtype).requires_grad_() for s in shapes]
-        y = ops.temporal_adapter(*tensors, backend="cuda")
-        gradients = torch.autograd.grad(y.float().sum(), tensors)
-        for tensor in (y, *gradients):
-            if not tensor.isfinite().all():
-                raise SystemExit(f"temporal_adapter {dtype}: not finite")
-        print(f"temporal_adapter {dtype}: ran")
+    for operator, backend in KERNELS:
+        if backend not in options.backends:
+            continue
+        for case in CASES:
+            for dtype in DTYPES[:1] if case.autocast else DTYPES:
+                what = f"{operator.__name__} {backend} {dtype} {case}"
+                for tensor in operator(case, dtype, options.device, backend):
+                    if not tensor.isfinite().all():
+                        raise SystemExit(f"{what}: not finite")
+                print(f"{what}: ran", flush=True)
 
 
 if __name__ == "__main__":

@@ -62,11 +62,11 @@ class Recorder:
 def kernel_names() -> set[str]:
     """Of all kernels in kernels/, as the recorders call them."""
     return {
-        name.removesuffix("_kernel") for module in MODULES.values() for name in _kernels(module)
+        name.removesuffix("_kernel") for module in MODULES.values() for name in kernels_of(module)
     }
 
 
-def _kernels(module: Any) -> list[str]:
+def kernels_of(module: Any) -> list[str]:
     return [name for name in vars(module) if name.endswith("_kernel")]
 
 
@@ -79,7 +79,7 @@ def recording(sm: int) -> Iterator[list[tuple[str, Launch]]]:
     )
     with contextlib.ExitStack() as patches:
         for module in MODULES.values():
-            for name in _kernels(module):
+            for name in kernels_of(module):
                 recorder = Recorder(getattr(module, name), name.removesuffix("_kernel"), launches)
                 patches.enter_context(mock.patch.object(module, name, recorder))
         for name, stand_in in (

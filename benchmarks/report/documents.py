@@ -5,6 +5,7 @@ In README.md and in docs/ these are regions, each ending at ``<!-- end -->``:
 - ``<!-- results: pe_clip-cpu -->``: the table of that results file, or that there is none yet.
 - ``<!-- plot: pe_clip-cpu -->``: the picture docs/plots/pe_clip-cpu.png, likewise.
 - ``<!-- resources: 768, 96, bf16 -->``: what the GPU kernels use in that case.
+- ``<!-- videos: read -->``: the kinds of videos that the tests read.
 
 ``--check`` writes nothing. It prints a line for each region or plot that isn't what the results
 give; then it exits with 1.
@@ -22,14 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.compile_checks import table
-from benchmarks.report import plots
+from benchmarks.report import plots, videos
 from benchmarks.report.results_files import Results, ResultsError, file_of, read_results
 from benchmarks.report.tables import block
 from peclip_fast.files import write_text
 
 ROOT = Path(__file__).parents[2]
 AGAIN = "run python -m benchmarks.report"
-_MARKER = re.compile(r"<!-- (results|plot|resources): (.*\S) -->")
+_MARKER = re.compile(r"<!-- (results|plot|resources|videos): (.*\S) -->")
 _END = "<!-- end -->"
 
 
@@ -76,6 +77,8 @@ def made(region: Region, document: Path, root: Path, results: dict[str, Results]
     if region.kind == "resources":
         link = Path(os.path.relpath(table.FILE, document.parent)).as_posix()
         return table.summary(table.read(root), region.name, link)
+    if region.kind == "videos":
+        return videos.table()
     return plots.embedded(region.name, results, document.parent)
 
 

@@ -242,6 +242,18 @@ def fp8_error(results: Results) -> Table:
     return Table(markdown(head, lines, len(apart) + 1), note)
 
 
+def faults(results: Results) -> Table:
+    """A line per campaign: what became of its inputs, and how many of them showed a fault."""
+    lines = [
+        [row["title"], *(f"{row[key]:,}" for key in ("inputs", "refused", "accepted")),
+         rounded(row["slowest_s"]), f"{sum(kind['times'] for kind in row['findings']):,}"]
+        for row in results.rows
+    ]  # fmt: skip
+    head = ["what was damaged or disturbed", "inputs", "refused in a line", "right"]
+    note = f"seed {results.content['seed']}, {rounded(results.content['minutes'])} minutes"
+    return Table(markdown([*head, "slowest, s", "faults"], lines, 1), note)
+
+
 # By the name of the benchmark: results to the lines of its table.
 TABLES: dict[str, Callable[[Results], Table]] = {
     "pe_clip": timed,
@@ -256,7 +268,10 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "loss_curves": loss_curves,
     "recomputation": recomputation,
     "fp8_error": fp8_error,
+    "faults": faults,
 }
+# What writes the results, where it is none of the programs in benchmarks/.
+PROGRAMS = {"faults": "PYTHONPATH=tests python -m faults"}
 
 
 def block(name: str, results: Results | None, link: str) -> list[str]:
@@ -266,9 +281,7 @@ def block(name: str, results: Results | None, link: str) -> list[str]:
         raise ValueError(f"expected the name of results with a table, not {name!r}")
     if results is None:
         where = "a GPU" if device == "cuda" else "a CPU"
-        return [
-            f"Not measured on {where} yet: `python -m benchmarks.{benchmark}` writes "
-            f"`{file_of(name)}`."
-        ]
+        program = PROGRAMS.get(benchmark, f"python -m benchmarks.{benchmark}")
+        return [f"Not measured on {where} yet: `{program}` writes `{file_of(name)}`."]
     table = TABLES[benchmark](results)
     return [*table.lines, "", provenance(results, link, table.note)]

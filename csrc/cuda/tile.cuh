@@ -144,22 +144,31 @@ __device__ inline void multiply_plainly(float (&sums)[4], const Chunk<T>& top,
     }
 }
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+// The tensor cores' instructions, D += A B of 16 x 8 x 16 and of 16 x 8 x 8. Volatile, as they are
+// for the whole warp: none may move to where only some lanes come. The tests' stand-in for CUDA
+// (tests/csrc/shim) has its own of these, so that what is below runs there too.
+#if defined(__CUDA_ARCH__)
+#define PECLIP_ARCH __CUDA_ARCH__
+#define PECLIP_MMA_K16(kType, sums, a0, a1, a2, a3, b0, b1)                                   \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." kType "." kType ".f32 "             \
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"            \
+                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                 \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+#define PECLIP_MMA_K8(kType, sums, a0, a1, b0)                                                \
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32." kType "." kType ".f32 "              \
+                 "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"                        \
+                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                 \
+                 : "r"(a0), "r"(a1), "r"(b0))
+#elif !defined(PECLIP_ARCH)
+#define PECLIP_ARCH 0  // nvcc reads the host's code, which has no product
+#endif
+
+#if PECLIP_ARCH >= 800
+#define PECLIP_MMA PECLIP_MMA_K16
+#else  // sm_75 has half the depth, and only fp16
 #define PECLIP_MMA(kType, sums, a0, a1, a2, a3, b0, b1)                                       \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." kType "." kType ".f32 "                      \
-        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                     \
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                          \
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
-#elif defined(__CUDA_ARCH__)
-// sm_75 has half the depth, and only fp16.
-#define PECLIP_MMA_HALF(sums, a0, a1, b0)                                                     \
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "                                   \
-        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"                                 \
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                          \
-        : "r"(a0), "r"(a1), "r"(b0))
-#define PECLIP_MMA(kType, sums, a0, a1, a2, a3, b0, b1)                                       \
-    PECLIP_MMA_HALF(sums, a0, a1, b0);                                                        \
-    PECLIP_MMA_HALF(sums, a2, a3, b1)
+    PECLIP_MMA_K8(kType, sums, a0, a1, b0);                                                   \
+    PECLIP_MMA_K8(kType, sums, a2, a3, b1)
 #endif
 
 // sums += A B; see the top of this file. `top` and `bottom` are of A, `column` is of B.
@@ -171,7 +180,7 @@ __device__ inline void multiply(float (&sums)[4], const Chunk<float>& top,
 __device__ inline void multiply(float (&sums)[4], const Chunk<__nv_bfloat16>& top,
                                 const Chunk<__nv_bfloat16>& bottom,
                                 const Chunk<__nv_bfloat16>& column) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if PECLIP_ARCH >= 800
     const uint4 a = top.bits[0], b = bottom.bits[0], w = column.bits[0];
     PECLIP_MMA("bf16", sums, a.x, b.x, a.y, b.y, w.x, w.y);
     PECLIP_MMA("bf16", sums, a.z, b.z, a.w, b.w, w.z, w.w);
@@ -182,7 +191,7 @@ __device__ inline void multiply(float (&sums)[4], const Chunk<__nv_bfloat16>& to
 
 __device__ inline void multiply(float (&sums)[4], const Chunk<__half>& top,
                                 const Chunk<__half>& bottom, const Chunk<__half>& column) {
-#if defined(__CUDA_ARCH__)
+#if PECLIP_ARCH > 0
     const uint4 a = top.bits[0], b = bottom.bits[0], w = column.bits[0];
     PECLIP_MMA("f16", sums, a.x, b.x, a.y, b.y, w.x, w.y);
     PECLIP_MMA("f16", sums, a.z, b.z, a.w, b.w, w.z, w.w);

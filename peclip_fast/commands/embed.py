@@ -40,8 +40,8 @@ def _embed(argv: list[str]) -> None:
 
     titles = run_titles(runs, configs)
     files = {}
-    if single:
-        files["curves.png"] = curves_png(read_history(runs[0].metrics), configs[0].title)
+    if single and (history := read_history(runs[0].metrics)):
+        files["curves.png"] = curves_png(history, configs[0].title)
     check_writable(folder)
     found, drawn = embed_runs(runs, configs, titles)
     folder.mkdir(parents=True, exist_ok=True)

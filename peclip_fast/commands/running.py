@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from peclip_fast.commands.streams import OUTPUT_NAME
-from peclip_fast.errors import InputError, one_line
+from peclip_fast.errors import InputError, one_line, printable
 from peclip_fast.stopping import Stopped, watch
 
 USER_ERROR = 2
+_PYTHONS_FORM = warnings.formatwarning
 
 
 def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
@@ -25,6 +27,7 @@ def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] 
     command at once. A reader of the output who has gone, as in ``predict ... | head -1``, is no
     error where all work was done.
     """
+    warnings.formatwarning = _warning
     try:
         with watch(second_ends=True):
             code = command(list(sys.argv[1:] if argv is None else argv))
@@ -55,6 +58,19 @@ def _out_of_memory(error: Exception) -> bool:
     """Of Python, of torch on a GPU, whose class not every command imports, or on the CPU."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or "DefaultCPUAllocator" in str(error)
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of ours in one line, as users have no use for the place in the source."""
+    if category.__module__.startswith("peclip_fast."):
+        return f"warning: {printable(one_line(message))}\n"
+    return _PYTHONS_FORM(message, category, filename, lineno, line)
 
 
 def leave(code: int) -> NoReturn:

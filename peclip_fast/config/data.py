@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from peclip_fast.config.names import alike, composed
+from peclip_fast.config.options import LARGEST_SEED, brief
 from peclip_fast.errors import InputError
 
+_MOST_FRAMES, _MOST_PROCESSES = 1_000_000, 1024
+_LARGE = 1000  # a bound above this only says that a number is of no use
 
-def _require(option: str, value: float, low: float, high: float = float("inf")) -> None:
+
+def _require(option: str, value: float, low: float, high: float = sys.float_info.max) -> None:
     if not low <= value <= high:
-        span = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
-        raise InputError(f"data.{option}: expected {span}, got {value:g}")
+        span = f"at least {low:g}" if value < low and high > _LARGE else f"{low:g} to {high:g}"
+        got = f"{value:g}" if isinstance(value, float) else brief(value)
+        raise InputError(f"data.{option}: expected {span}, got {got}")
 
 
 @dataclass
@@ -77,7 +85,7 @@ class MixConfig:
 
     def __post_init__(self) -> None:
         _require("mix.mixup", self.mixup, 0, 1)
-        _require("mix.fmix", self.fmix, 0, round(1 - self.mixup, 9))
+        _require("mix.fmix", self.fmix, 0, 1 - self.mixup + 1e-9)  # 0.1 fits beside 0.9
         _require("mix.mixup_alpha", self.mixup_alpha, 1e-3)
         _require("mix.fmix_alpha", self.fmix_alpha, 1e-3)
         _require("mix.mixup_min", self.mixup_min, 0, self.mixup_max)
@@ -103,6 +111,10 @@ class DataConfig:
         cues: folder with landmarks and regions of the clips, from the command data cues.
         descriptions: file with a text for each clip, from the command describe.
         frames: frames taken from each clip.
+        sampling: which ones; one of each of as many segments, or, with window, every stride-th
+            frame in a row, from a random one on in training, and from the start again after the end
+            of the clip.
+        stride: from one frame of a window to the next.
         noise: standard deviation of white noise on all frames, in training and test, where black is
             0 and white is 1.
         augment: training augmentation, one draw per clip.
@@ -126,6 +138,8 @@ class DataConfig:
     cues: Path | None = None
     descriptions: Path | None = None
     frames: int = 16
+    sampling: Literal["segments", "window"] = "segments"
+    stride: int = 1
     noise: float = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     mix: MixConfig = field(default_factory=MixConfig)
@@ -135,12 +149,46 @@ class DataConfig:
     on_bad_clip: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
+        for name in ("root", "train_list", "test_list", "cues", "descriptions"):
+            setattr(self, name, _own_path(name, getattr(self, name)))
         if self.shots is not None:
             _require("shots", self.shots, 1)
-        _require("shots_seed", self.shots_seed, 0)
-        _require("frames", self.frames, 1)
+        _require("shots_seed", self.shots_seed, 0, LARGEST_SEED)
+        _require("frames", self.frames, 1, _MOST_FRAMES)
+        _require("stride", self.stride, 1, _MOST_FRAMES)
+        if self.sampling == "segments" and self.stride > 1:
+            raise InputError(f"data.stride={self.stride}: expected 1, as data.sampling=segments")
         _require("noise", self.noise, 0)
-        _require("prefetch", self.prefetch, 1)
-        _require("num_workers", self.num_workers or 0, 0)
-        if self.classes is not None and len(set(self.classes)) < len(self.classes):
-            raise InputError(f"data.classes: a name comes twice in {', '.join(self.classes)}")
+        _require("prefetch", self.prefetch, 1, _MOST_PROCESSES)
+        _require("num_workers", self.num_workers or 0, 0, _MOST_PROCESSES)
+        if self.classes is not None:
+            self.classes = _own_names(self.classes)
+
+
+def _own_path(name: str, path: Path | str | None) -> Path | None:
+    """A path with the home folder for its ``~``."""
+    if path is None:
+        return None
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"data.{name}: {path}: {error}") from None
+
+
+def _own_names(names: Sequence[str]) -> list[str]:
+    """Class names, each composed, of which none is empty and no two are alike."""
+    composed_names = [composed(name.strip()) for name in names]
+    first: dict[str, str] = {}
+    for name in composed_names:
+        if not name:
+            raise InputError("data.classes: a name is empty")
+        if alike(name) in first:
+            former = first[alike(name)]
+            twice = f" (as {former} and {name})" if former != name else ""
+            raise InputError(
+                f"data.classes: a name comes twice{twice} in {', '.join(composed_names)}"
+            )
+        first[alike(name)] = name
+    if not composed_names:
+        raise InputError("data.classes: expected names, or null for the dataset's own")
+    return composed_names

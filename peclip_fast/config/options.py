@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+LARGEST_SEED = 2**63 - 1
 MAPPINGS = ("model.texts",)  # options whose value may be a mapping, not a group of options
+
+
+def brief(value: Any) -> str:
+    """A value for a message: not of thousands of digits or characters."""
+    try:
+        text = str(value)
+    except ValueError:  # of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,17 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentError, ArgumentParser
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, get_loader, set_loader
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.layers import SECTIONS, config_layers
 from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.options import flat, nested
+from peclip_fast.config.options import brief, flat, nested
 from peclip_fast.config.run import RunConfig
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError, hint, one_line
 from peclip_fast.registry import CONFIGS
 
+_LONGEST = 400  # characters of a message
 METHOD, RATES = "model.method", "train.lr"
 DEFAULT_METHOD = ModelConfig.method
 Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML
@@ -159,7 +161,8 @@ class _Method:
             if key not in self.known:
                 raise InputError(f"{source}: {self._unknown(key)}")
         with _naming(f"{source}: "):
-            return dict(flat(self.parser.parse_object(dict(layer), defaults=False).as_dict()))
+            given = self.parser.parse_object(_written(layer), defaults=False)
+            return dict(flat(given.as_dict()))
 
     def parsed(self, dotted: Sequence[str]) -> dict[str, Any]:
         """The command line's options one by one, as values of their types."""
@@ -177,10 +180,11 @@ class _Method:
     def build(self, merged: Mapping[str, Any]) -> RunConfig:
         """The configuration, checked as a whole."""
         values = self.parser.parse_object(nested(merged))
-        rates = values[SECTIONS[2]].pop("lr").as_dict()
+        rates = values[SECTIONS[2]].pop("lr", None)  # none of a method that trains nothing
         built = self.parser.instantiate(values)
         model, data, train = (built[section] for section in SECTIONS)
-        return RunConfig(model, data, dataclasses.replace(train, lr=rates))
+        train = dataclasses.replace(train, lr=rates.as_dict() if rates else {})
+        return RunConfig(model, data, train)
 
     def options(self) -> list[Option]:
         """All of them, in the order of the dataclasses."""
@@ -202,7 +206,7 @@ class _Method:
             if name != self.name and key in fields | rates:
                 return f"{dashes}{key}: an option of {name}; the method is {self.name}"
         known = [f"{dashes}{name}" for name in self.known]
-        return f"unknown option {dashes}{key}{hint(f'{dashes}{key}', known)}"
+        return f"unknown option {dashes}{brief(key)}{hint(f'{dashes}{key}', known)}"
 
 
 def _chosen(dotted: Sequence[str]) -> str | None:
@@ -219,7 +223,9 @@ def _chosen(dotted: Sequence[str]) -> str | None:
 def _parser(method: str) -> ArgumentParser:
     """Of all options that there are with a method; it costs more to make than to use."""
     config = CONFIGS[method]
-    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser = ArgumentParser(
+        exit_on_error=False, allow_abbrev=False, add_help=False, parser_mode="options"
+    )
     parser.add_class_arguments(config, SECTIONS[0])
     parser.add_class_arguments(DataConfig, SECTIONS[1])
     parser.add_class_arguments(TrainConfig, SECTIONS[2], skip={"lr"})
@@ -230,6 +236,27 @@ def _parser(method: str) -> ArgumentParser:
     return parser
 
 
+def _written(value: Any) -> Any:
+    """Options with null as it is written, which options that take none refuse."""
+    if isinstance(value, Mapping):
+        return {key: _written(item) for key, item in value.items()}
+    return "null" if value is None else value
+
+
+def _load(text: str) -> Any:
+    """The value of an option on a command line. What a list or a mapping holds stays text."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        node = None
+    if isinstance(node, yaml.CollectionNode):
+        return yaml.load(text, yaml.BaseLoader)
+    return get_loader("yaml")(text)
+
+
+set_loader("options", _load, exceptions=(yaml.YAMLError, ValueError, RecursionError))
+
+
 @contextlib.contextmanager
 def _naming(source: str) -> Iterator[None]:
     """Turn the parser's errors into InputError: one line, the source in front, plain types."""
@@ -237,10 +264,19 @@ def _naming(source: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{source}{error}") from error
-    except (ArgumentError, TypeError) as error:
-        text = one_line(error)
-        text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
-        text = re.sub(r"<class '(\w+)'>", r"\1", text)
-        text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
-        text = text.replace("Expected a int", "Expected an int")
-        raise InputError(source + text) from error
+    except (ArgumentError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(source + _plain_words(error)) from error
+
+
+def _plain_words(error: Exception) -> str:
+    """An error of the parser in a line of ours."""
+    text = one_line(error)
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .*"
+    text = re.sub(union + r"Given value: (.*)$", r"expected \1, got \2", text)
+    text = text.replace("Got value: None", "Got value: null")
+    text = re.sub(r"<class '(\w+)'>", r"\1", text)
+    text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
+    text = re.sub(r", NoneType, got ", " or null, got ", text)
+    text = text.replace("Expected a int", "Expected an int")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -89,6 +89,11 @@ class RunConfig:
         return dict(self.train.lr)
 
     @property
+    def epochs(self) -> int:
+        """How long it is trained: not at all where the method trains nothing."""
+        return self.train.epochs if self.train.lr else 0
+
+    @property
     def dataset(self) -> Dataset:
         """The dataset, or InputError for a name that isn't known."""
         return DATASETS[self.data.dataset]

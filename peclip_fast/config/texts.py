@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
+from peclip_fast.config.names import composed
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import read_lines, shown
 
 #: Table 1 of the paper: the action units of the seven basic expressions.
 PUBLISHED_ACTION_UNITS = {
@@ -65,9 +66,10 @@ OUR_DESCRIPTIONS = {
 
 _BY_CLASS = {"action_units": ACTION_UNITS, "descriptions": OUR_DESCRIPTIONS}
 KINDS = (*_BY_CLASS, "class_names")
+LABEL = "{label}"  # in a sentence, where a class's name goes
 
 Texts = str | Sequence[str] | Mapping[str, str]
-"""One of KINDS, or one text per class: in the order of the classes, or by their names."""
+"""One of KINDS, a sentence with LABEL, or a text per class: in their order, or by their names."""
 
 
 class FileTexts(dict[str, str]):
@@ -85,16 +87,20 @@ def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
     """The text of every class, in the order of ``classes``.
 
     ``texts`` is ``"action_units"`` (Table 1), ``"descriptions"`` (sentences of our own),
-    ``"class_names"``, or one free text per class, in their order or by their names. Raises
-    InputError for a class without a text, a text without a class and a wrong number of texts.
+    ``"class_names"``, a sentence with ``{label}`` where the name goes, or one free text per class,
+    in their order or by their names. Raises InputError for a class without a text, a text without
+    a class and a wrong number of texts.
     """
     if texts == "class_names":
         return tuple(map(_in_words, classes))
+    if isinstance(texts, str) and LABEL in texts:
+        return tuple(texts.replace(LABEL, _in_words(name).lower()) for name in classes)
     if isinstance(texts, str):
         if texts not in _BY_CLASS:
             raise InputError(
-                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names', one "
-                "text per class, or a text file of lines 'class: text'"
+                f"texts={texts!r}: expected 'action_units', 'descriptions', 'class_names', a "
+                f"sentence with {LABEL}, one text per class, or a text file of lines "
+                "'class: text'"
             )
         known = _BY_CLASS[texts]
         for name in classes:
@@ -114,7 +120,7 @@ def class_texts(classes: Sequence[str], texts: Texts) -> tuple[str, ...]:
 
 def settled(texts: Texts | Path) -> Texts:
     """``texts``, or what the file says that they name: one there is, or a name in ``.txt``."""
-    if isinstance(texts, (str, Path)) and texts not in KINDS:
+    if isinstance(texts, (str, Path)) and texts not in KINDS and LABEL not in str(texts):
         path = Path(os.path.expanduser(texts))
         if path.suffix == ".txt" or os.path.isfile(path):
             return read_texts(path)
@@ -122,26 +128,21 @@ def settled(texts: Texts | Path) -> Texts:
 
 
 def read_texts(path: Path) -> FileTexts:
-    """The texts of a UTF-8 file by class, from lines ``class: text``.
+    """The texts of a file by class, from lines ``class: text``.
 
     The first colon of a line ends the class. Blank lines and those that begin with ``#`` are
     passed over. Raises InputError with file and line for any other line and for a class that
     comes twice, and for a file that can't be read.
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a text file in UTF-8 ({error})") from error
     texts, lines = FileTexts(), dict[str, int]()
     texts.path, texts.lines = str(path), lines
-    for number, line in enumerate(content.split("\n"), start=1):
+    for source, line in read_lines(path):
+        number = int(source.rpartition(":")[2])
         name, _, text = (part.strip() for part in line.partition(":"))
-        if line.strip() and not line.lstrip().startswith("#"):
-            name = unicodedata.normalize("NFC", name)
+        if not line.lstrip().startswith("#"):
+            name = composed(name)
             if not name or not text:
-                raise InputError(f"{path}:{number}: expected 'class: text', got {line.strip()!r}")
+                raise InputError(f"{source}: expected 'class: text', got {shown(line)}")
             if name in texts:
                 raise InputError(
                     f"{path}:{number}: the class {name!r} comes twice, before in line {lines[name]}"

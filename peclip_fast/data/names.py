@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from peclip_fast.config.names import alike, composed
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import shown
 
 # The order of the PE-CLIP paper and of the DFEW and FERV39k lists.
 SEVEN_EXPRESSIONS = (
@@ -40,9 +41,25 @@ def canonical_name(name: str) -> str:
     return _SPELLINGS.get(lowered, lowered)
 
 
-def composed(name: str) -> str:
-    """A name as keyboards write it: archives of some systems hold the dots of ``ü`` apart (NFD)."""
-    return unicodedata.normalize("NFC", name)
+def one_spelling(found: Iterable[tuple[str, str]]) -> set[str]:
+    """The class names that were found, each in the one spelling that it has.
+
+    Args:
+        found: names, and the ``file:line`` or folder of each, for the error message.
+
+    Raises:
+        InputError: two spellings differ in capitals, width, spaces or invisible characters only.
+    """
+    spellings: dict[str, tuple[str, str]] = {}
+    for written, source in found:
+        name = composed(written)
+        former, first = spellings.setdefault(alike(name), (name, source))
+        if former != name:
+            raise InputError(
+                f"{source}: the class {shown(name)} is {shown(former)} in {first}; expected one "
+                "spelling"
+            )
+    return {name for name, _ in spellings.values()}
 
 
 def label_of(name: str, classes: Sequence[str], source: str, *, exact: bool = False) -> int:
@@ -61,5 +78,9 @@ def label_of(name: str, classes: Sequence[str], source: str, *, exact: bool = Fa
     try:
         return classes.index(wanted)
     except ValueError:
+        same = [known for known in classes if alike(known) == alike(name)]
+        meant = f", but '{same[0]}' is one" if same else ""
         known = ", ".join(classes)
-        raise InputError(f"{source}: unknown class '{name}'; known classes: {known}") from None
+        raise InputError(
+            f"{source}: unknown class {shown(name)}{meant}; known classes: {known}"
+        ) from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from peclip_fast.data.media import PassedOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,20 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class DatasetSplits:
-    """The clips of one dataset (and fold); labels index ``classes``."""
+    """The clips of one dataset (and fold); labels index ``classes``.
+
+    Args:
+        name: of the dataset.
+        classes: names of the labels.
+        train: the training clips.
+        test: the test clips.
+        passed_over: what lies among the clips and is none.
+        remarks: what else a user should know of the files that were read.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: list[ClipRecord]
     test: list[ClipRecord]
+    passed_over: Sequence[PassedOver] = ()
+    remarks: Sequence[str] = ()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.folder import read_folders
-from peclip_fast.data.datasets.layout import natural_key, require_fold
+from peclip_fast.data.datasets.layout import require_fold
+from peclip_fast.data.media import natural_key
 from peclip_fast.data.names import SEVEN_EXPRESSIONS
 from peclip_fast.data.records import DatasetSplits
 from peclip_fast.demo.files import CUES, DESCRIPTIONS, Variant

@@ -114,7 +114,9 @@ def _run(
 ) -> tuple[Tensor, Tensor, Tensor, list[BadClip]]:
     """Index, labels and probabilities of this process's clips on the CPU, and the bad ones."""
     none = torch.empty(0, dtype=torch.int64)
-    index, labels, probabilities = [none], [none], [torch.empty(0, len(model.classes))]
+    index, labels = [none], [none]
+    probabilities = [torch.empty(0, len(model.classes), device=device)]
+    classes: Tensor | None = None
     bad: list[BadClip] = []
     for batch in batches:
         bad += batch["bad"]
@@ -122,8 +124,10 @@ def _run(
             continue
         inputs = {name: batch[name].to(device, non_blocking=True) for name in model.inputs}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(**inputs)
+            # Once: to ask at each batch whether they are still right would wait for a GPU.
+            classes = model.class_features() if classes is None else classes
+            logits = model(**inputs, class_features=classes)
         index.append(batch["index"])
         labels.append(batch["label"])
-        probabilities.append(logits.softmax(1).cpu())
-    return torch.cat(index), torch.cat(labels), torch.cat(probabilities), bad
+        probabilities.append(logits.softmax(1))
+    return torch.cat(index), torch.cat(labels), torch.cat(probabilities).cpu(), bad

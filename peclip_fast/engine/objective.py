@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peclip_fast.config.run import RunConfig
+from peclip_fast.data.randomness import derived_seed
 from peclip_fast.data.transforms.mixing import mix_batch
 from peclip_fast.engine.graphs import GraphedModel
-from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
 class Objective(nn.Module):
-    """A model under cross entropy with the soft targets of Mixup and FMix, or of descriptions.
+    """A model under its loss of classes, with Mixup and FMix, or of descriptions.
 
     Its parameters are the trained ones only. The model is no submodule, so that DDP copies no
     frozen tensor between processes.
@@ -50,6 +51,8 @@ class Objective(nn.Module):
         labels = batch["label"]
         if len(labels) == 0:  # all its clips were bad and skipped: no gradient from here
             return torch.stack([p.sum() * 0 for p in self.trained]).sum()
+        # What the model draws, as for dropout, depends on the batch and not on those before it.
+        torch.manual_seed(derived_seed(self.config.train.seed, step, self.rank))
         inputs = {name: batch[name] for name in self.model.inputs}
         kind = labels.device.type
         on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
@@ -73,17 +76,17 @@ class Objective(nn.Module):
                 rank=self.rank,
             )
             inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
-        return F.cross_entropy(self.logits(**inputs), targets, reduction="sum")
+        return self.model.loss(self.logits(**inputs), targets)
 
     def _description_loss(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
         """Among the clips of this process's own batch."""
         model: Any = self.model  # RunConfig lets no method have this target that can't encode them
         clips, texts = model.encode_clips(**inputs), model.encode_descriptions(tokens)
         same = (tokens[:, None] == tokens).all(-1)
-        return contrastive_loss(clips, texts, same, LOGIT_SCALE)
+        return contrastive_loss(clips, texts, same, model.logit_scale)
 
 
-def contrastive_loss(clips: Tensor, texts: Tensor, same: Tensor, scale: float) -> Tensor:
+def contrastive_loss(clips: Tensor, texts: Tensor, same: Tensor, scale: float | Tensor) -> Tensor:
     """CLIP's symmetric loss (arXiv 2103.00020, figure 3), summed over the clips.
 
     The mean of two cross entropies: of a clip's text among all texts, and of a text's clip among

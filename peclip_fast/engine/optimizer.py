@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from peclip_fast.config.run import RunConfig
+from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 MOMENTUM = 0.9  # of SGD
+DECREASE = 0.1  # of the rates at a milestone
 
 
 def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     """The optimizer of the model's groups; each has its name, and its highest rate for now.
 
+    A group comes a second time, with a decay of zero, for what the method leaves undecayed.
+
     Raises:
         InputError: the configuration has no learning rate for a group.
     """
     train, rates = config.train, config.learning_rates
-    groups = []
+    groups: list[dict[str, Any]] = []
+    undecayed = model.undecayed()
     for name, parameters in model.parameter_groups().items():
         if not parameters:
             continue
@@ -32,7 +37,15 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
             raise InputError(
                 f"learning rates: expected one for {name} of {model.title}, got those of {known}"
             )
-        groups.append({"params": parameters, "lr": rates[name], "name": name})
+        left = [p for p in parameters if id(p) in undecayed]
+        others = [p for p in parameters if id(p) not in undecayed]
+        group = {"lr": rates[name], "name": name}
+        if others:
+            groups.append({"params": others, **group})
+        if left:
+            groups.append({"params": left, "weight_decay": 0.0, **group})
+    if not groups:
+        raise InputError(f"{model.title}: these options leave nothing to train")
     # One pass over all parameters. Gradients of fp16 can't be clipped for it, as it unscales them.
     fused = train.precision != "fp16" or train.clip_norm is None
     how: dict[str, Any] = {"weight_decay": train.weight_decay, "fused": fused}
@@ -41,20 +54,45 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     return torch.optim.AdamW(groups, **how)
 
 
-def set_rates(optimizer: Optimizer, highest: Mapping[str, float], factor: float) -> None:
-    """Give each group its highest rate times the schedule's factor."""
+def set_rates(
+    optimizer: Optimizer, highest: Mapping[str, float], factor: float, lowest: float = 0.0
+) -> None:
+    """Give each group its rate: ``lowest`` where the factor is 0, its highest where it is 1."""
     for group in optimizer.param_groups:
-        group["lr"] = highest[group["name"]] * factor
+        most = highest[group["name"]]
+        end = min(lowest, most)
+        group["lr"] = end + (most - end) * factor
 
 
-def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Factor on every group's learning rate at optimizer step ``step``, counted from 0.
+def factor_at(step: int, steps: int, train: TrainConfig) -> float:
+    """The schedule's factor on every group's learning rate.
 
-    It rises linearly to 1 over the warm-up and falls to 0 along half a cosine. The paper's recipe
-    (section 4.2, Table 2) names both and their lengths in epochs; the published program moves
-    once per epoch, we move at every step, so that the first steps are small ones too.
+    Args:
+        step: the optimizer step, counted from 0.
+        steps: of an epoch.
+        train: schedule, epochs, warm-up and milestones.
     """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    warmup = round(train.warmup_epochs * steps)
+    if train.schedule == "cosine":
+        return warmup_cosine(step, warmup, steps * train.epochs)
+    return warmup_steps(step, warmup, [steps * epoch for epoch in train.milestones])
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Linearly up to 1 over the first ``warmup`` steps, then along half a cosine to 0 at ``total``.
+
+    The recipe of PE-CLIP (section 4.2, Table 2) names both and their lengths in epochs; the
+    published program moves once per epoch, we move at every step, so that the first steps are small
+    ones too.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def warmup_steps(step: int, warmup: int, milestones: Sequence[int]) -> float:
+    """Linearly up to 1 over the first ``warmup`` steps, then a tenth from each milestone on."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return DECREASE ** sum(step >= milestone for milestone in milestones)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
+import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -20,6 +24,7 @@ from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import write_text
 from peclip_fast.stopping import ask
 
+STATUS = Path("/proc/self/status")  # of this process, on Linux
 CURVE_STEPS = 10  # optimizer steps between points of TensorBoard's loss curve
 
 
@@ -55,7 +60,7 @@ class Recorder:
         self.batches = batches
         rates = [f"lr_{name}" for name in groups]
         scores, times = ("test_uar", "test_war"), ("clips_per_second", "data_wait", "seconds")
-        self.columns = ["epoch", "step", "loss", *rates, *scores, *times]
+        self.columns = ["epoch", "step", "loss", *rates, *scores, *times, "peak_memory"]
         self.history: list[dict[str, Any]] = []
         self.skipped: dict[str, None] = {}
         self.bar: Any = None
@@ -67,7 +72,7 @@ class Recorder:
         if self.world.first:
             folder = str(self.run.path / "tensorboard")
             self.curves = SummaryWriter(folder, purge_step=step + 1)
-            self._write_history()
+        self.write_history()
         try:
             yield
         finally:
@@ -134,15 +139,19 @@ class Recorder:
             "clips_per_second": round(self._speed(), 3),
             "data_wait": round(self.waited / max(self._elapsed(), 1e-9), 3),
             "seconds": round(time.perf_counter() - self.started, 1),  # with the test
+            "peak_memory": peak_memory(),
         }
         self.history.append(row)
         self._close_bar()
+        self.write_history()
         if self.world.first:
-            self._write_history()
             self._draw(row)
             self._print(self._line(row), sys.stdout)
 
-    def _write_history(self) -> None:
+    def write_history(self) -> None:
+        """metrics.csv as far as there are epochs; by the first process."""
+        if not self.world.first:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
@@ -183,3 +192,16 @@ class Recorder:
 
     def _speed(self) -> float:
         return self.clips / max(self._elapsed(), 1e-9)
+
+
+def peak_memory() -> int:
+    """Bytes at the peak so far: of the GPU's memory where one computes, else of this process's.
+
+    Linux counts a process's from where its program starts. Elsewhere ``getrusage`` has to do, which
+    also counts the program that started it.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    found = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    peak = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * 1024

@@ -76,7 +76,7 @@ class Report:
             "confusion_matrix": [list(row) for row in scores.confusion],
             "skipped_test_clips": [clip.reason for clip in self.predictions.bad],
             "seed": self.config.train.seed,
-            "epochs": self.config.train.epochs,
+            "epochs": self.config.epochs,
             "precision": self.config.train.precision,
             **self.facts,
         }
@@ -147,7 +147,9 @@ def protocol(config: RunConfig, run: RunFolder, tested: str | None = None) -> st
 
 
 def _weights(config: RunConfig, run: RunFolder) -> str:
-    epochs = config.train.epochs
+    epochs = config.epochs
+    if not epochs:
+        return "not trained"
     if config.train.select == "last":
         return f"last epoch ({epochs} of {epochs})"
     found = read_best(run.best)

@@ -112,7 +112,8 @@ def _whole_run(
     )
     if world.first:
         model.save_pretrained(run.model)
-        write_bytes(run.curves, curves_png(read_history(run.metrics), config.title))
+        if history := read_history(run.metrics):
+            write_bytes(run.curves, curves_png(history, config.title))
         report.write(run.path)  # its last file says that the run has ended
     return report
 
@@ -156,7 +157,8 @@ def evaluate_run(
     former = former or config
     if not splits.test:
         raise InputError(f"{config.data.dataset}: no test clips")
-    zero_shot = former.train.target == "descriptions"
+    # Trained on no classes, so that any will do.
+    zero_shot = former.train.target == "descriptions" or not former.epochs
     model = from_pretrained(
         run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
     )

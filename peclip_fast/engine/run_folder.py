@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peclip_fast import locks
-from peclip_fast.config.layers import read_yaml
+from peclip_fast.config.layers import read_options
 from peclip_fast.config.parser import Layer, resolve
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.errors import InputError
@@ -71,7 +71,7 @@ class RunFolder:
 
     def layers(self) -> list[Layer]:
         """The configuration that the run was made with, for resolve()."""
-        return [(str(self.config), read_yaml(self.config))]
+        return [(str(self.config), read_options(self.config))]
 
     @property
     def begun(self) -> bool:

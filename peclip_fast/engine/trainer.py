@@ -30,7 +30,7 @@ from peclip_fast.engine.checkpoint import (
 from peclip_fast.engine.distributed import World, agreed, gather
 from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.objective import Objective
-from peclip_fast.engine.optimizer import make_optimizer, set_rates, warmup_cosine
+from peclip_fast.engine.optimizer import factor_at, make_optimizer, set_rates
 from peclip_fast.engine.recorder import Recorder
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
@@ -45,7 +45,7 @@ class Trained:
     """What a run has come to.
 
     Args:
-        epoch: from 1, whose weights the model now has.
+        epoch: from 1, whose weights the model now has; 0 where nothing is trained.
         history: a row per epoch.
         skipped: why training clips were left out, if any were.
     """
@@ -72,6 +72,9 @@ def train(
         OSError: a file can't be written; the last checkpoint stays.
         Stopped: by SIGINT or SIGTERM, with a checkpoint of where the run stands; in all processes.
     """
+    if not config.epochs:
+        Recorder(run, world, 0, 0, ()).write_history()
+        return Trained(0, [], [])
     with watch(), hold():
         training = Training(model, splits, config, run, device, world)
         training.run_epochs()
@@ -109,7 +112,7 @@ class Training:
         self.objective = self.fabric.setup_module(Objective(model, config, world.rank))
         optimizer = make_optimizer(model, config)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        groups = [group["name"] for group in optimizer.param_groups]
+        groups = list(dict.fromkeys(group["name"] for group in optimizer.param_groups))
         self.recorder = Recorder(run, world, self.options.epochs, self.batches, groups)
         self.epoch = self.batch = self.step = self.saved_step = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
@@ -162,9 +165,8 @@ class Training:
     def step_optimizer(self) -> None:
         """One step by the gradients that have added up."""
         options, steps = self.options, math.ceil(self.batches / self.options.accumulate)
-        warmup, total = steps * options.warmup_epochs, steps * options.epochs
-        factor = warmup_cosine(self.step, warmup, total)
-        set_rates(self.optimizer, self.config.learning_rates, factor)
+        factor = factor_at(self.step, steps, options)
+        set_rates(self.optimizer, self.config.learning_rates, factor, options.lr_end)
         if options.clip_norm is not None:
             self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=options.clip_norm)
         self.optimizer.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,22 @@ from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.plan import Cell
 from peclip_fast.files import write_text
-from peclip_fast.plots.curves import read_history
+from peclip_fast.plots.curves import Row, read_history
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training took, the mean over epochs.
+
+    Args:
+        step: seconds of a batch, without those spent waiting for clips.
+        clips_per_second: with them.
+        memory: bytes at the peak, of the GPU or else of the process; None where nobody noted it.
+    """
+
+    step: float
+    clips_per_second: float
+    memory: float | None
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class Result:
         protocol: which epoch's weights, in words.
         device: what it ran on.
         torch: version.
+        cost: of training, where the run has trained something.
     """
 
     uar: float
@@ -39,6 +55,7 @@ class Result:
     protocol: str
     device: str
     torch: str
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,8 @@ class CellFolder:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
             recalls = {name: 100 * r for name, r in report["recall"].items() if r is not None}
-            seconds = sum(row["seconds"] or 0 for row in read_history(self.run.metrics))
+            history = read_history(self.run.metrics)
+            seconds = sum(row["seconds"] or 0 for row in history)
             return Result(
                 100 * report["uar"],
                 100 * report["war"],
@@ -91,6 +109,7 @@ class CellFolder:
                 report["protocol"],
                 report["device"],
                 report["versions"]["torch"],
+                _cost(history, self.cell.config.train.batch_size),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -111,3 +130,16 @@ class CellFolder:
                 yield None
                 return
             yield file.fileno()
+
+
+def _cost(history: Sequence[Row], batch_size: int) -> Cost | None:
+    """What the epochs' rows tell; None where they tell no speed."""
+    speeds = [row.get("clips_per_second") for row in history]
+    waits = [row.get("data_wait") for row in history]
+    known = [(s, w or 0.0) for s, w in zip(speeds, waits, strict=True) if s]
+    if not known:
+        return None
+    steps = [batch_size / speed * (1 - wait) for speed, wait in known]
+    memory = [found for row in history if (found := row.get("peak_memory")) is not None]
+    speed = sum(speed for speed, _ in known) / len(known)
+    return Cost(sum(steps) / len(steps), speed, max(memory, default=None))

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peclip_fast.config.layers import config_layers, read_yaml
+from peclip_fast.config.layers import config_layers, config_names, config_path, read_yaml
 from peclip_fast.config.run import FREE_TO_CHANGE, RunConfig, differences
 from peclip_fast.errors import InputError, hint
-from peclip_fast.experiment.contrast import CUES, TIME, Contrast
+from peclip_fast.experiment.contrast import CUES, ORDER, TIME, Contrast
 from peclip_fast.experiment.published import Row, read_table
 
 OURS = "PE-CLIP"  # the row of the tables of methods that is trained here
@@ -44,6 +44,7 @@ class Experiment:
         repeats: seeds, counted from the configuration's own.
         contrast: the kinds of rows that the report compares, where it does.
         quick: options that make the demo's recipes short.
+        baseline: the row that all others are compared with, run by run, if one is.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Experiment:
     repeats: int = 1
     contrast: Contrast | None = None
     quick: tuple[dict[str, Any], ...] = ()
+    baseline: str | None = None
 
     @property
     def demo(self) -> bool:
@@ -116,7 +118,21 @@ def _experiments() -> dict[str, Experiment]:
             (_QUICK, _LONGER),
         )
     )
+    found += _of_peers(folds)
     return {one.name: one for one in found}
+
+
+def _of_peers(folds: tuple[int, ...]) -> list[Experiment]:
+    """The methods by themselves and under one protocol, and what they make of the frames' order."""
+    demo = ("demo-order",)
+    return [
+        Experiment("peers-dfew", "peers", ("dfew",), "dfew", folds, baseline=OURS),
+        Experiment("peers-ferv39k", "peers", ("ferv39k",), "ferv39k", (), 3, baseline=OURS),
+        Experiment("peers-mafw", "peers", ("mafw",), "mafw", folds, baseline=OURS),
+        Experiment(
+            "demo-peers", "demo-peers", demo, "demo-order", (), 3, ORDER, (_QUICK,), baseline=OURS
+        ),
+    ]
 
 
 EXPERIMENTS: Mapping[str, Experiment] = _experiments()
@@ -218,7 +234,8 @@ def plan(
     recipe += [(experiment.name, options) for options in experiment.quick]
     rows = []
     for row in experiment.rows():
-        own = config_layers([*experiment.recipe, row.config])[-1:] if row.config else []
+        names = _of_row(row, experiment.dataset)
+        own = config_layers([*experiment.recipe, *names])[len(experiment.recipe) :]
         config = resolve([*recipe, *over, *own]).without_unread
         first = config.train.seed
         cells = [
@@ -230,3 +247,16 @@ def plan(
         ]  # fmt: skip
         rows.append(PlannedRow(row, tuple(cells)))
     return Plan(experiment, tuple(rows))
+
+
+def _of_row(row: Row, dataset: str) -> list[str]:
+    """A row's configuration, and what goes over it for the dataset, if there is such a one.
+
+    As dfer_clip/mafw says that it goes over dfer_clip/published.
+    """
+    if not row.config:
+        return []
+    own = f"{row.config.rpartition('/')[0]}/{dataset}"
+    if own in config_names() and read_yaml(config_path(own)).get("over") == row.config:
+        return [row.config, own]
+    return [row.config]

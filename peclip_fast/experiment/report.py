@@ -21,8 +21,10 @@ from peclip_fast.experiment.page import (
     as_html,
     as_markdown,
 )
+from peclip_fast.experiment.paired import differences, p_of_clips, pairs
 from peclip_fast.experiment.plan import BESIDE, Plan, PlannedRow
 from peclip_fast.experiment.published import Table, read_table
+from peclip_fast.experiment.verdict import verdict
 from peclip_fast.files import write_bytes, write_text
 
 METRICS = ("UAR", "WAR")
@@ -41,12 +43,17 @@ class ExperimentReport:
         plan: the experiment.
         results: cell name -> result, of the runs that have ended, other experiments' among them.
         failures: cell name -> reason, of those that could not.
+        runs: the folder of all runs, whose predictions are compared where the experiment does so.
     """
 
     def __init__(
-        self, plan: Plan, results: Mapping[str, Result], failures: Mapping[str, str]
+        self,
+        plan: Plan,
+        results: Mapping[str, Result],
+        failures: Mapping[str, str],
+        runs: Path | None = None,
     ) -> None:
-        self.plan = plan
+        self.plan, self.runs = plan, runs
         self.experiment = plan.experiment
         self.table = read_table(plan.experiment.table)
         self.names = {cell.name for row in plan.rows for cell in row.cells}
@@ -100,7 +107,7 @@ class ExperimentReport:
         where = "" if self.experiment.demo else f"{folds}, "
         return (
             f"Ours: recipe {' '.join(self.experiment.recipe)}, {where}{seeds}, "
-            f"{config.train.epochs} epochs, {config.train.precision}, {config.model.backbone}. "
+            f"{config.epochs} epochs, {config.train.precision}, {config.model.backbone}. "
             f"Protocol: {protocols}. Device: {devices}; torch {versions}; "
             f"{datetime.now():%Y-%m-%d}."
         )
@@ -115,22 +122,10 @@ class ExperimentReport:
             return None
         kinds: dict[bool, dict[str, Estimate]] = {True: {}, False: {}}
         for row in self.plan.rows:
-            ours = self.ours(row)
             if len(self.ended(row)) < len(row.cells):
                 return None
-            kinds[contrast.among(row.config.model)][row.published.name] = ours["UAR"]
-        if not kinds[True] or not kinds[False]:
-            return None
-        last, low = min(((n, e.low) for n, e in kinds[True].items()), key=lambda pair: pair[1])
-        first, high = max(((n, e.high) for n, e in kinds[False].items()), key=lambda pair: pair[1])
-        if max(abs(low), abs(high)) == float("inf"):
-            return "One run of a row gives no interval: take several seeds to compare rows."
-        apart = "ahead of" if low > high else "not ahead of"
-        return (
-            f"By UAR, rows with {contrast.what} ({', '.join(kinds[True])}) are {apart} rows "
-            f"without ({', '.join(kinds[False])}) by more than the 95 % intervals: these reach "
-            f"down to {low:.2f} ({last}) and up to {high:.2f} ({first})."
-        )
+            kinds[contrast.among(row.config.model)][row.published.name] = self.ours(row)["UAR"]
+        return verdict(contrast, kinds[True], kinds[False]) if all(kinds.values()) else None
 
     # The page ----------------------------------------------------------------------------------
 
@@ -152,6 +147,8 @@ class ExperimentReport:
             blocks.append(Sentences(verdict))
         if self.results:
             blocks.append(Picture(PICTURE, self._picture(), f"{self.title}, means and intervals"))
+            blocks += self._paired()
+            blocks.append(self._cost())
         blocks += [self._recalls(row) for row in self.plan.rows if row.published.recalls]
         blocks += [Sentences(note) for note in self.table.notes]
         if not self.experiment.demo and "venue" in self.table.columns:
@@ -179,7 +176,7 @@ class ExperimentReport:
             cells.append(f"{len(ended)} of {len(row.cells)}")
             rows.append(cells)
         kept = list(range(len(columns)))
-        if not self.table.source:  # nothing of it was published
+        if not any(self.published(row) for row in self.plan.rows):
             kept = [i for i in kept if not columns[i].endswith(("published", "difference"))]
         return TableBlock(
             "Percent; mean ± half of its 95 % interval (Student's t) and standard deviation (sd), "
@@ -187,6 +184,53 @@ class ExperimentReport:
             [columns[i] for i in kept],
             [[row[i] for i in kept] for row in rows],
         )
+
+    def _paired(self) -> list[Block]:
+        """The other rows against the one that the experiment names, if it does."""
+        base = next(
+            (r for r in self.plan.rows if r.published.name == self.experiment.baseline), None
+        )
+        if base is None:
+            return []
+        rows = []
+        for row in self.plan.rows:
+            found = pairs(base, row, self.results)
+            if row is base or not found:
+                continue
+            p = None if self.runs is None else p_of_clips(base, row, self.results, self.runs)
+            told = [_interval(one, "+.2f") for one in differences(found).values()]
+            rows.append([
+                row.published.name, *told, str(len(found)), "" if p is None else f"{p:.2g}"
+            ])  # fmt: skip
+        caption = (
+            f"Points more than {base.published.name}, by pairs of runs with the same fold and "
+            "seed; mean ± half of its 95 % interval. p: McNemar's exact test over the clips of all "
+            "folds, of the first seed's runs; not corrected for the number of rows"
+        )
+        return [TableBlock(caption, ["Setting", "UAR", "WAR", "pairs", "p"], rows)] if rows else []
+
+    def _cost(self) -> TableBlock:
+        """What training a row takes."""
+        rows = []
+        for row in self.plan.rows:
+            costs = [r.cost for r in self.ended(row) if r.cost is not None]
+            if not costs:
+                continue
+            number = len(costs)
+            memory = [c.memory for c in costs if c.memory is not None]
+            rows.append([
+                row.published.name,
+                f"{self.ended(row)[0].trained:,}",
+                f"{1000 * sum(c.step for c in costs) / number:.0f}",
+                f"{sum(c.clips_per_second for c in costs) / number:.1f}",
+                f"{max(memory) / 2**30:.2f}" if memory else "",
+            ])  # fmt: skip
+        caption = (
+            "Cost of training, the mean over runs: a batch's time without waiting for clips, clips "
+            "per second with it, and the peak of the GPU's memory, or else of the process's"
+        )
+        columns = ["Setting", "trained", "batch (ms)", "clips/s", "memory (GiB)"]
+        return TableBlock(caption, columns, rows)
 
     def _beside(self, row: PlannedRow, metric: str) -> list[str]:
         """Published, ours, and the difference."""
@@ -284,12 +328,12 @@ class ExperimentReport:
         write_text(folder / "report.json", json.dumps(self.as_json(), indent=1) + "\n")
 
 
-def _interval(one: Estimate | None) -> str:
+def _interval(one: Estimate | None, form: str = ".2f") -> str:
     if one is None:
         return ""
     if one.margin is None:
-        return f"{one.mean:.2f}"
-    return f"{one.mean:.2f} ± {one.margin:.2f} (sd {one.deviation:.2f})"
+        return f"{one.mean:{form}}"
+    return f"{one.mean:{form}} ± {one.margin:.2f} (sd {one.deviation:.2f})"
 
 
 def _duration(seconds: float) -> str:

@@ -141,6 +141,7 @@ class _Teller:
     def write(self, changed: str | None = None) -> None:
         """The reports of the experiments, whole or not; of all, or of those with a changed run."""
         for one in self.plans:
-            report = ExperimentReport(one, self.results, self.failures)
+            runs = self.folder / "runs"
+            report = ExperimentReport(one, self.results, self.failures, runs)
             if changed is None or changed in report.names:
                 report.write(self.folder / one.experiment.name)

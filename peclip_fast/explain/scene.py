@@ -12,7 +12,6 @@ from torch import Tensor
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.decoding.clip_source import open_record
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.data.transforms.sampling import sample_indices
 from peclip_fast.engine.evaluation import as_tested
 from peclip_fast.explain.explanation import Explanation, explain_clip
 from peclip_fast.explain.overlay import overlay, pictures
@@ -93,7 +92,7 @@ def explained(model: AdaptedCLIP, record: ClipRecord, config: RunConfig, name: s
             for name, share in explanation.shares.items()
         )
         note += f". Shares of the branches: {', '.join(told)}"
-    numbers = sample_indices(length, config.data.frames)
+    numbers = clips.draw_frames(length)
     return Scene(name, numbers, length, frames, model.classes, explanation, note)
 
 

@@ -113,10 +113,24 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         """Features of the frames (B, T, E) -> of the clips (B, E), of length 1."""
         return mean_over_time(features)
 
+    @property
+    def logit_scale(self) -> float | Tensor:
+        """What the cosines are multiplied by."""
+        return LOGIT_SCALE
+
     def logits(self, clips: Tensor, classes: Tensor) -> Tensor:
         """Logits (B, C), at least float32, of encode_clips() and encode_classes()."""
         with torch.autocast(clips.device.type, enabled=False):
-            return LOGIT_SCALE * (clips @ classes.T)
+            return self.logit_scale * (clips @ classes.T)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the losses of clips by their classes.
+
+        Args:
+            logits: (B, C).
+            targets: (B, C), each class's share of a clip; one of them is 1 without Mixup and FMix.
+        """
+        return F.cross_entropy(logits, targets, reduction="sum")
 
     # What the commands ask of a method ---------------------------------------------------------
 
@@ -225,15 +239,17 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         return given
 
     def class_features(self) -> Tensor:
-        """encode_classes(), kept in eval mode without gradients until a tensor changes."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.encode_classes()
+        """encode_classes(), kept until a tensor changes, unless it takes part in training."""
         # The text encoder reads all of the backbone but the vision encoder.
         trained = self._trained_of_backbone()
-        read = [p for name, p in trained.items() if not name.startswith("visual.")]
-        return self._kept.get(
-            self.encode_classes, [*self.class_side(), *read], self.backbone.parameters()
-        )
+        own = (p for name, p in trained.items() if not name.startswith("visual."))
+        read = [*self.class_side(), *own]
+        # A CUDA graph can't wait for the sums that tell of changes.
+        learns = self.config.cuda_graphs or any(tensor.requires_grad for tensor in read)
+        training = self.training or torch.is_grad_enabled()
+        if (learns and training) or torch.compiler.is_compiling():
+            return self.encode_classes()
+        return self._kept.get(self.encode_classes, read, self.backbone.parameters())
 
     def class_side(self) -> Iterator[Tensor]:
         """The tensors that encode_classes() depends on, besides the backbone's."""

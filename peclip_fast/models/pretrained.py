@@ -31,7 +31,7 @@ def create_model(
     """A model on a frozen backbone, in training mode.
 
     Args:
-        method: "pe_clip", "finecliper", or one that a plugin registers.
+        method: "pe_clip", "finecliper", "dfer_clip", ..., or one that a plugin registers.
         backbone: open_clip's name of a model with a ViT, "demo", or a folder with
             open_clip_config.json.
         pretrained: open_clip's tag or a file; None gives random weights of a fixed seed.

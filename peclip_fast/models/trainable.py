@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -78,12 +79,16 @@ class TrainableCLIP(CLIPEncoders):
         A part belongs to the group of its name, or to the first group if none has its name.
         """
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in self.config.learning_rates}
-        first = next(iter(groups))
         for part, module in self.parts().items():
-            groups[part if part in groups else first].extend(module.parameters())
+            groups[part if part in groups else next(iter(groups))].extend(module.parameters())
         if trained := self._trained_of_backbone():
             groups[BACKBONE].extend(trained.values())
         return groups
+
+    def undecayed(self) -> set[int]:
+        """The ids of the trained parameters that weight decay leaves alone."""
+        patterns, named = self.config.undecayed, self.trained_parameters().items()
+        return {id(p) for name, p in named if any(fnmatchcase(name, one) for one in patterns)}
 
     def trained_counts(self) -> dict[str, int]:
         """The numbers of trained parameters by part, those of the backbone last."""

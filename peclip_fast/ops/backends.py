@@ -7,10 +7,17 @@ import operator
 import torch
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops.declared import BACKENDS, PREFERENCE, operators, search, why_not_auto
+from peclip_fast.ops.declared import (
+    BACKENDS,
+    PREFERENCE,
+    named_or_auto,
+    operators,
+    search,
+    why_not_auto,
+)
 from peclip_fast.ops.devices import gpu_missing
 
-__all__ = ["BACKENDS", "describe", "frozen", "select"]
+__all__ = ["BACKENDS", "describe", "frozen", "named_or_auto", "select"]
 
 
 def select(
@@ -22,7 +29,7 @@ def select(
     hidden: int,
     frames: int = 0,
 ) -> str:
-    """Name the backend that runs `op`: ``reference``, ``cpu``, ``triton`` or ``cuda``.
+    """Name the backend that runs `op`: one of BACKENDS, but not ``auto``.
 
     `backend` is what the caller asked for, `dtype` what the operator computes in, D = `width`,
     h = `hidden`, T = `frames`.

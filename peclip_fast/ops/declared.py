@@ -17,10 +17,10 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops.devices import interpreting
 from peclip_fast.ops.dtypes import FLOATS
 
-BACKENDS = ("auto", "reference", "cpu", "triton", "cuda")
+BACKENDS = ("auto", "reference", "cpu", "triton", "cuda", "cudnn")
 
 # What `auto` tries on each device type, best first. `reference` runs wherever PyTorch does.
-PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "reference")}
+PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "cudnn", "reference")}
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Kernel:
     frames: tuple[int, int] = (0, 2**31 - 1)
     """T; of `attention` the number of tokens."""
     capability: tuple[int, int] = (7, 5)
-    too_large: Callable[[torch.device, torch.dtype, int, int], str | None] = lambda *_: None
-    """Why this GPU can't take a dtype, D and h that others can, or None."""
+    refused: Callable[[torch.device, torch.dtype, int, int], str | None] = lambda *_: None
+    """Why this GPU can't take a dtype, D and h, or nothing at all, where others can; or None."""
 
 
 _kernels: dict[tuple[str, str], Kernel] = {}
@@ -57,6 +57,15 @@ def declare(op: str, backend: str, kernel: Kernel) -> None:
 def operators() -> list[str]:
     """The names of the operators that have a kernel."""
     return list(dict.fromkeys(op for op, _ in _kernels))
+
+
+def named_or_auto(op: str, backend: str) -> str:
+    """`backend` if `op` has a kernel of that name, else ``auto``.
+
+    For a model's option, which is of all of its operators.
+    """
+    known = backend in ("auto", "reference") or (op, backend) in _kernels
+    return backend if known else "auto"
 
 
 def why_not(
@@ -89,7 +98,7 @@ def why_not(
         if found < kernel.capability:
             needed, has = ("{}.{}".format(*pair) for pair in (kernel.capability, found))
             return f"it needs compute capability {needed}, this GPU has {has}"
-        return kernel.too_large(device, dtype, width, hidden)
+        return kernel.refused(device, dtype, width, hidden)
     return None
 
 
@@ -134,7 +143,7 @@ def search(
     hidden: int,
     frames: int,
 ) -> str:
-    """The backend that runs this call: ``reference``, ``cpu``, ``triton`` or ``cuda``.
+    """The backend that runs this call: one of BACKENDS, but not ``auto``.
 
     Found once per set of arguments and remembered.
 

@@ -18,6 +18,14 @@ def gpu_missing() -> str | None:
 
 
 @functools.cache
+def cudnn_missing() -> str | None:
+    """Why cuDNN can't be used, or None."""
+    if reason := gpu_missing():
+        return reason
+    return None if torch.backends.cudnn.is_available() else "this torch has no cuDNN"
+
+
+@functools.cache
 def triton_missing() -> str | None:
     """Why Triton kernels can't be used, or None. TRITON_INTERPRET=1 stands in for a GPU."""
     if importlib.util.find_spec("triton") is None:

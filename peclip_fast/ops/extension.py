@@ -6,6 +6,8 @@ import functools
 from importlib import import_module
 from typing import Any
 
+import torch
+
 from peclip_fast.ops.devices import gpu_missing
 
 
@@ -44,3 +46,20 @@ def cuda_missing() -> str | None:
     if not load().cuda_architectures:  # what it was compiled for, such as (75, 90)
         return "the extension peclip_fast._C was built without CUDA"
     return gpu_missing()
+
+
+@functools.cache
+def cuda_problem(device: torch.device) -> str | None:
+    """Why this GPU can't run its CUDA kernels, or None.
+
+    The driver may be too old for them, or the GPU of none of the architectures that they are for.
+    """
+    with torch.cuda.device(device):
+        problem = load().cuda_problem()
+    if not problem:
+        return None
+    built = ", ".join(f"{number // 10}.{number % 10}" for number in load().cuda_architectures)
+    return (
+        f"its kernels, compiled by CUDA {load().cuda_version} for compute capability {built}, "
+        f"don't run on this GPU ({problem})"
+    )

@@ -5,6 +5,7 @@ torch.library's lower-level registration: a call of custom_op takes some 50 µs 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NoReturn
@@ -15,6 +16,9 @@ from torch import Tensor
 _library = torch.library.Library("peclip_fast", "FRAGMENT")
 # A backend's tensors. Those of Triton's interpreter are on the CPU.
 _KEYS = {"cpu": ("CPU",), "triton": ("CUDA", "CPU"), "cuda": ("CUDA",)}
+
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
+"""By name, what an operator of ``torch.ops.peclip_fast`` runs."""
 
 
 def register(
@@ -32,6 +36,8 @@ def register(
     schemas: tuple[str | None, str | None] = (None, None),
 ) -> Any:
     """Make ``peclip_fast::{op}_{backend}`` and, for its gradient, the same with ``_backward``.
+
+    Both run without autocast: the dtypes that they are given are those that they compute in.
 
     Args:
         forward: takes the inputs; gives the result, or a tuple of the result and of the tensors
@@ -74,10 +80,25 @@ def _define(
     keys: tuple[str, ...],
 ) -> Any:
     _library.define(name + (schema or torch.library.infer_schema(function, mutates_args=())))
+    IMPLEMENTATIONS[name] = function = _without_autocast(function)
     for key in keys:
         _library.impl(name, function, key)
     torch.library.register_fake(f"peclip_fast::{name}", like, lib=_library)
     return getattr(torch.ops.peclip_fast, name).default
+
+
+def _without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Autocast would round within an operator, and forward only: backward runs outside of it."""
+
+    @functools.wraps(function)
+    def run(first: Tensor, *rest: Any) -> Any:
+        kind = first.device.type
+        if not torch.is_autocast_enabled(kind):
+            return function(first, *rest)
+        with torch.autocast(kind, enabled=False):
+            return function(first, *rest)
+
+    return run
 
 
 def _derivative(

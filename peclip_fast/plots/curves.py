@@ -34,24 +34,27 @@ _LOOKS: tuple[dict[str, Any], ...] = (
 def read_history(path: Path) -> list[Row]:
     """The rows of metrics.csv, a row for each epoch; None where it has no number.
 
+    There are none where nothing is trained.
+
     Raises:
         InputError: there is no such file, or it is another.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, restkey="", restval=""))
+            reader = csv.DictReader(file, restkey="", restval="")
+            columns, rows = set(reader.fieldnames or ()), list(reader)
         numbers: list[Row] = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected the history that train writes") from None
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: not the history that train writes ({error})") from error
-    if not numbers or not {"epoch", "loss"} <= numbers[0].keys():
+    if not {"epoch", "loss"} <= columns:
         raise InputError(f"{path}: expected the columns epoch and loss, and a row for each epoch")
     return numbers
 
 
 def curves_png(history: Sequence[Row], title: str) -> bytes:
-    """A PNG of the columns that have numbers, over the epochs."""
+    """A PNG of the columns that have numbers, over the epochs, of which there has to be one."""
     rates = [name for name in history[0] if name.startswith(_RATE)]
     rate_lines: list[Line] = [(name, name.removeprefix(_RATE), 1) for name in rates]
     panels = {

@@ -8,24 +8,30 @@ import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from peclip_fast.data.decoding.clip_source import open_clip_source
+import numpy as np
+
+from peclip_fast.data.decoding.clip_source import ClipSource, open_clip_source
+from peclip_fast.data.media import PassedOver, frame_names, in_words
 from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.data.splits import place
 from peclip_fast.errors import InputError
 
-BAD = ("missing", "undecodable", "miscounted")
-ALLOWED = ("short", "duplicate")
+BAD = ("missing", "undecodable", "inconsistent", "miscounted")
+ALLOWED = ("short", "duplicate", "passed over")
 
 
 class Finding(NamedTuple):
     """One thing about one clip.
 
     Args:
-        split: train or test.
+        split: train, test, or nothing.
         path: of the clip.
-        kind: missing, undecodable, or miscounted (the list says another number of frames); short
-            (fewer frames than are taken, which is allowed), or duplicate (a test clip that is
-            also a training clip).
+        kind: missing, undecodable, inconsistent (a frame that is read out of order differs from
+            the same frame read in order), or miscounted (the list says another number of frames);
+            short (fewer frames than are taken, which is allowed), duplicate (a test clip that is
+            also a training clip), or passed over (files in its folder that are no frames; or, of no
+            split, what lies among the clips and is none).
         reason: in words.
         source: ``file:line`` (or folder) that named the clip.
     """
@@ -55,14 +61,18 @@ def find(
     found: dict[int, list[tuple[str, str]]] = {}
     for index, seen in over_clips(look, [r for _, r in clips], processes, seconds, "checking"):
         found[index] = [("undecodable", seen.reason)] if isinstance(seen, Lost) else seen
-    trained = {_place(record): record for record in splits.train}
+    trained = {place(record): record for record in splits.train}
     for index, (split, record) in enumerate(clips):
-        if split == "test" and _place(record) in trained:
-            found[index].append(("duplicate", f"also in train: {trained[_place(record)].source}"))
-    return [
+        if split == "test" and place(record) in trained:
+            found[index].append(("duplicate", f"also in train: {trained[place(record)].source}"))
+    findings = [
         Finding(split, str(record.path), kind, reason, record.source)
         for index, (split, record) in enumerate(clips)
         for kind, reason in found[index]
+    ]
+    return findings + [
+        Finding("", str(path), "passed over", reason, str(path.parent))
+        for path, reason in splits.passed_over
     ]
 
 
@@ -76,18 +86,35 @@ def look_at(record: ClipRecord, frames: int, quick: bool) -> list[tuple[str, str
         return [("undecodable", _reason(error, record))]
     count = source.num_frames
     found = []
+    passed: list[PassedOver] = []
+    if record.path.is_dir():
+        frame_names(record.path, passed)
+    if passed:
+        found.append(("passed over", in_words(passed)))
     if record.num_frames not in (None, count):
         found.append(("miscounted", f"{count} frames on disk, the list says {record.num_frames}"))
     if count < frames:
         found.append(("short", f"{count} frames, fewer than {frames}"))
     try:
-        for _ in () if quick else source.frames():
-            pass
+        for number in () if quick else _inconsistent(source):
+            found.append(("inconsistent", f"frame {number} differs when it is read out of order"))
     except (InputError, OSError) as error:
         found.append(("undecodable", _reason(error, record)))
     finally:
         source.close()
     return found
+
+
+def _inconsistent(source: ClipSource) -> list[int]:
+    """Decodes every frame, and some of them once more in another order: those that differ.
+
+    Raises:
+        InputError: a frame can't be decoded.
+    """
+    some = sorted({source.num_frames * quarter // 4 for quarter in (3, 2, 1)}, reverse=True)
+    images = {number: image for number, image in enumerate(source.frames()) if number in some}
+    again = source.read(some)
+    return [n for n, image in zip(some, again, strict=True) if not np.array_equal(image, images[n])]
 
 
 def as_csv(findings: Iterable[Finding]) -> str:
@@ -102,7 +129,11 @@ def as_csv(findings: Iterable[Finding]) -> str:
 def as_table(findings: Iterable[Finding], splits: DatasetSplits, frames: int) -> str:
     """How many clips of each split are what."""
     found = list(findings)
-    remarks = {"short": f"  (under {frames} frames: allowed)", "duplicate": "  (in train and test)"}
+    remarks = {
+        "short": f"  (under {frames} frames: allowed)",
+        "duplicate": "  (in train and test)",
+        "passed over": "  (clips with files that are no frames)",
+    }
     lines = [f"{'':<12}{'train':>8}{'test':>8}"]
     lines += [f"{'clips':<12}{len(splits.train):>8}{len(splits.test):>8}"]
     for kind in (*BAD, *ALLOWED):
@@ -111,11 +142,9 @@ def as_table(findings: Iterable[Finding], splits: DatasetSplits, frames: int) ->
             for split in ("train", "test")
         )
         lines.append(f"{kind:<12}{train:>8}{test:>8}{remarks.get(kind, '')}")
+    if splits.passed_over:
+        lines.append(f"no clips: {in_words(splits.passed_over)}")
     return "\n".join(lines)
-
-
-def _place(record: ClipRecord) -> tuple[str, float | None, float | None]:
-    return str(record.path), record.start, record.end
 
 
 def _reason(error: Exception, record: ClipRecord) -> str:

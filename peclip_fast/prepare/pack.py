@@ -14,6 +14,7 @@ import functools
 import io
 import math
 import os
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,11 +26,12 @@ from PIL import Image
 
 from peclip_fast.data.cues.descriptions import write_descriptions
 from peclip_fast.data.cues.store import copy_store
-from peclip_fast.data.decoding.clip_index import Index, clip_stamp
+from peclip_fast.data.decoding.clip_index import Index
 from peclip_fast.data.decoding.clip_source import locate_record, open_clip_source, open_record
 from peclip_fast.data.decoding.frame_folder import FolderIndex
 from peclip_fast.data.decoding.jpeg import decode_plain_jpeg, encode_jpeg, is_plain_jpeg
 from peclip_fast.data.decoding.packed_file import packed_file, packed_jpegs, read_note
+from peclip_fast.data.decoding.stamps import content_stamp
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
@@ -101,7 +103,7 @@ def targets(records: Sequence[ClipRecord], folder: Path) -> list[Path]:
     paths = [os.path.abspath(record.path) for record in records]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [
-        folder / CLIPS / f"{os.path.relpath(path, shared)}{_part(record)}.mkv"
+        folder / CLIPS / f"{_as_text(os.path.relpath(path, shared))}{_part(record)}.mkv"
         for path, record in zip(paths, records, strict=True)
     ]
 
@@ -207,7 +209,7 @@ def _pack_clip(job: tuple[Path, ClipRecord], packing: Packing) -> Packed | Input
     target, record = job
     try:
         index, part = locate_record(record)
-        expected = {"frames": len(part), "source": clip_stamp(record.path), **asdict(packing)}
+        expected = {"frames": len(part), "source": content_stamp(record.path), **asdict(packing)}
         note = read_note(target)
         if note is not None and note == expected | {"psnr": note.get("psnr")}:
             return Packed(len(part), target.stat().st_size, note["psnr"], found=True)
@@ -286,6 +288,11 @@ def _milliseconds(index: Index, part: range) -> list[int]:
         moment = round(1000 * (seconds[frame] - seconds[part[0]]))
         moments.append(max(moment, moments[-1] + 1) if moments else 0)
     return moments
+
+
+def _as_text(name: str) -> str:
+    """A name with ``%E9`` for bytes that are no UTF-8, as the lists of packed clips are texts."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", name)
 
 
 def _part(record: ClipRecord) -> str:

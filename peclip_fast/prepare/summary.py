@@ -50,7 +50,7 @@ def clip_facts(record: ClipRecord) -> ClipFacts | None:
         return ClipFacts(len(part), None, index.height, index.width, f"{kind} files")
     times = index.seconds()
     # The last frame lasts as long as the others do on average.
-    step = times[-1] / (len(times) - 1) if times and len(times) > 1 else 0.0
+    step = (times[-1] - times[0]) / (len(times) - 1) if times and len(times) > 1 else 0.0
     seconds = times[part[-1]] - times[part[0]] + step if times else None
     return ClipFacts(len(part), seconds, index.height, index.width, index.codec)
 

@@ -91,6 +91,14 @@ def test_its_tests_are_there(calls: list[list[str]]) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_every_tool_of_the_sanitizer(calls: list[list[str]]) -> None:
+    """One call each: the kernels' races, barriers and memory that nothing has written."""
+    text = (ROOT / "benchmarks" / "gpu.sh").read_text()
+    assert "for tool in memcheck racecheck synccheck initcheck; do" in text
+    sanitized = [call for call in calls if "benchmarks.compile_checks.sanitize" in call]
+    assert len(sanitized) == 4
+
+
 def test_it_builds_before_it_tests(calls: list[list[str]]) -> None:
     first = next(call for call in calls if call[0] != "-c")
     assert first == ["setup.py", "--quiet", "build_ext", "--inplace"]

@@ -8,7 +8,13 @@ import pytest
 import yaml
 
 from peclip_fast.commands.options import CommandLine
-from peclip_fast.config.layers import RECIPES, config_layers, config_path, config_title, read_yaml
+from peclip_fast.config.layers import (
+    RECIPES,
+    config_layers,
+    config_path,
+    config_title,
+    read_yaml,
+)
 from peclip_fast.config.methods.finecliper import FineCLIPERConfig
 from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.config.parser import options_of, resolve

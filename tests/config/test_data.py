@@ -44,6 +44,8 @@ def test_every_option_is_explained(config: type) -> None:
         (MixConfig, "fmix", 0.7, r"data\.mix\.fmix: expected 0 to 0\.6, got 0\.7"),
         (MixConfig, "mixup_min", 0.8, r"data\.mix\.mixup_min: expected 0 to 0\.7, got 0\.8"),
         (DataConfig, "frames", 0, r"data\.frames: expected at least 1, got 0"),
+        (DataConfig, "stride", 0, r"data\.stride: expected at least 1, got 0"),
+        (DataConfig, "stride", 4, r"data\.stride=4: expected 1, as data\.sampling=segments"),
         (DataConfig, "shots", 0, r"data\.shots: expected at least 1, got 0"),
         (DataConfig, "shots", -1, r"data\.shots: expected at least 1, got -1"),
         (DataConfig, "shots_seed", -1, r"data\.shots_seed: expected at least 0, got -1"),

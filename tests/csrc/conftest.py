@@ -39,6 +39,18 @@ def shim_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return _build_once(tmp_path_factory, f"shim_kernels_{request.param}", build)
 
 
+@pytest.fixture(scope="session", params=[750, 800, 900])
+def tile_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tile_kernels.cu as it is compiled for a GPU of each generation of tensor cores."""
+    source = Path(__file__).parent / "tile_kernels.cu"
+
+    def build(folder: Path) -> Path:
+        flags = (*shim_build.WATCHED, f"-DPECLIP_ARCH={request.param}")
+        return shim_build.link(folder, "tiles.so", [(source, flags)])
+
+    return _build_once(tmp_path_factory, f"tile_kernels_{request.param}", build)
+
+
 @pytest.fixture(scope="session")
 def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """peclip_fast._C with its CUDA sources compiled for the CPU, as a file."""

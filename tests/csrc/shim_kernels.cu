@@ -60,6 +60,14 @@ __global__ void warp_rotation(Arguments a) {
     }
 }
 
+__global__ void meeting_again(Arguments a) {
+    const int i = int(threadIdx.x);
+    float v = a.in[i];
+    if (i % 2 == 0) v += 1.0f;
+    __syncwarp();  // orders no memory
+    a.out[i] = v;
+}
+
 // --- Wrong ones ----------------------------------------------------------------------------------
 
 __global__ void unwritten_shared(Arguments a) { a.out[threadIdx.x] = floats()[threadIdx.x]; }
@@ -143,6 +151,7 @@ Kernel find(const char* name) {
     NAMED(diverging_shuffles)
     NAMED(block_sum)
     NAMED(warp_rotation)
+    NAMED(meeting_again)
     NAMED(unwritten_shared)
     NAMED(shared_overrun)
     NAMED(read_behind)

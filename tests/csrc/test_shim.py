@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.numerics.barriers import Barrier, check_without
 from helpers.numerics.shim_memory import WatchedMemory
 from torch import Tensor
 
@@ -107,6 +108,28 @@ def test_a_barrier_taken_out_is_found(
     with pytest.raises(RuntimeError, match="no barrier between them"):
         launch(kernel, **arguments)
     assert library.shim_times_left_out() > 0
+
+
+def test_a_warp_may_meet_where_no_memory_is_ordered(
+    library: ctypes.CDLL, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a barrier of the whole block that orders none is a mistake."""
+    values = numbers(64)
+    expected = launch("meeting_again", values, 64)
+    barrier = Barrier("shim_kernels.cu", line_of("orders no memory"), whole_block=False)
+    monkeypatch.setenv("PECLIP_SHIM_WITHOUT", str(barrier))
+    check_without(barrier, lambda: torch.equal(launch("meeting_again", values, 64), expected))
+    assert library.shim_times_left_out() > 0
+    with pytest.raises(AssertionError, match="can be taken out"):
+        check_without(barrier._replace(whole_block=True), lambda: True)
+    with pytest.raises(AssertionError, match="results change"):
+        check_without(barrier, lambda: False)
+
+
+def test_a_limit_that_other_threads_may_need_is_not_lowered(launch: Launch) -> None:
+    launch("meeting_again", numbers(64), 64, allowed=64 << 10)
+    with pytest.raises(RuntimeError, match="limited to less than before"):
+        launch("meeting_again", numbers(64), 64, allowed=32 << 10)
 
 
 def test_lanes_exchange_through_shared_memory(launch: Launch, any_order: str) -> None:

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.commands.data.summary import main
 from peclip_fast.config.data import DataConfig
@@ -44,6 +46,22 @@ def test_as_many_as_asked_for_in_their_former_order(splits: DatasetSplits) -> No
 def test_more_shots_add_to_fewer(splits: DatasetSplits) -> None:
     draws = [set(draw_shots(splits, shots, seed=3).train) for shots in range(1, 12)]
     assert all(few < more for few, more in pairwise(draws))
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), max_size=80), shots=st.integers(1, 30),
+    seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_of_any_list(labels: list[int], shots: int, seed: int) -> None:
+    """As many of each class as there are, in their order, and fewer shots are among more."""
+    train = [ClipRecord(Path(str(number)), label) for number, label in enumerate(labels)]
+    splits = DatasetSplits("list", tuple("abcde"), train, train[:3])
+    drawn = draw_shots(splits, shots, seed)
+    counts = Counter(record.label for record in drawn.train)
+    assert counts == {label: min(count, shots) for label, count in Counter(labels).items()}
+    assert drawn.train == [record for record in train if record in drawn.train]
+    assert drawn.test == splits.test
+    assert set(draw_shots(splits, max(1, shots - 1), seed).train) <= set(drawn.train)
 
 
 def test_the_seed_and_nothing_else_draws(splits: DatasetSplits) -> None:

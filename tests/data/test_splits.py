@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.layout import DatasetCountWarning
 from peclip_fast.data.records import DatasetSplits
-from peclip_fast.data.splits import open_splits
+from peclip_fast.data.splits import DataWarning, open_files, open_splits
 from peclip_fast.errors import InputError
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
@@ -232,6 +234,25 @@ def test_afew(tmp_path: Path, frames_at: Callable[..., Path], kind: str, train: 
         opened("afew", tmp_path)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_afew_as_its_zips_hold_it(tmp_path: Path, nested: bool) -> None:
+    for split in ("Train_AFEW", "Val_AFEW", "Test_AFEW"):
+        above = tmp_path / split / split if nested else tmp_path / split
+        for name in ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"):
+            touch(above / name / "000149120.avi")
+        for folder in ("AlignedFaces_LBPTOP_Points", "AlignedFaces_LBPTOP_Points_Val", "LBPTOP"):
+            touch(above / folder / "Faces/000149120/000.jpg")
+        touch(above / "AlignedFaces_LBPTOP_Points.zip")
+    splits = opened("afew", tmp_path)
+    assert [(r.label, r.path.suffix) for r in splits.train] == [(k, ".avi") for k in range(7)]
+    assert {r.path.relative_to(tmp_path).parts[0] for r in splits.test} == {"Val_AFEW"}
+    reasons = [reason for _, reason in splits.passed_over]
+    assert sorted(reasons) == ["features, not clips"] * 6 + ["outside of a folder of clips"] * 2
+    shutil.rmtree(tmp_path / "Val_AFEW")
+    with pytest.raises(InputError, match="no validation split: expected Val_AFEW or"):
+        opened("afew", tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["", "VideoFlash"])
 def test_crema_d(tmp_path: Path, folder: str) -> None:
     codes = {"ANG": "anger", "DIS": "disgust", "FEA": "fear"}
@@ -286,6 +307,34 @@ def test_ravdess(tmp_path: Path, above: str) -> None:
         opened("ravdess", tmp_path)
 
 
+def test_ravdess_through_links_and_beside_sound(tmp_path: Path) -> None:
+    for actor in (1, 5):
+        for emotion in range(1, 9):
+            take = f"01-{emotion:02d}-01-02-01-{actor:02d}"
+            touch(tmp_path / f"zips/Actor_{actor:02d}/01-{take}.mp4")
+            touch(tmp_path / f"zips/Actor_{actor:02d}/02-{take}.mp4")
+            touch(tmp_path / f"d/Audio_Speech/Actor_{actor:02d}/03-{take}.wav")
+    for actor in ("Actor_01", "Actor_05"):
+        (tmp_path / "d/Video_Speech").mkdir(exist_ok=True)
+        (tmp_path / "d/Video_Speech" / actor).symlink_to(tmp_path / "zips" / actor)
+    (tmp_path / "d/round").symlink_to(tmp_path / "d")
+    (tmp_path / "d/again").symlink_to(tmp_path / "d/Video_Speech")
+    splits = opened("ravdess", tmp_path / "d")
+    assert (len(splits.train), len(splits.test)) == (8, 8)
+    reasons = Counter(reason for _, reason in splits.passed_over)
+    assert reasons == {"sound": 16, "another file of a take": 16, "a link to a folder around it": 1}
+
+
+def test_numbers_without_end_in_the_files_of_dfew(tmp_path: Path) -> None:
+    (tmp_path / "Clip/original").mkdir(parents=True)
+    bad = dfew(tmp_path) / "EmoLabel_DataSplit/test(single_labeled)/set_1.csv"
+    for row in (f"1,{'9' * 5000}", "1,٣", ",1", "1,-1", '"1'):
+        bad.write_text(f"video_name,label\n{row}\n")
+        with pytest.raises(InputError, match=r"set_1\.csv:2: ") as caught:
+            opened("dfew", tmp_path)
+        assert len(str(caught.value)) < 400
+
+
 FOLDS = {"dfew": 5, "mafw": 5, "mafw-compound": 5, "crema-d": 5, "ravdess": 6}
 
 
@@ -320,3 +369,17 @@ def test_missing_and_empty_roots(tmp_path: Path, dataset: str) -> None:
 def test_unknown_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data\.dataset=dfw: expected one of dfew, "):
         opened("dfw", tmp_path)
+
+
+def test_what_lies_in_the_folders_of_frames_is_said(
+    tmp_path: Path, frames_at: Callable[..., Path]
+) -> None:
+    for split in ("train", "test"):
+        clip = frames_at(tmp_path / split / "clap/1", 2, "img_{:05d}.jpg")
+        frames_at(clip, 2, "flow_x_{:05d}.jpg")
+    told = r"passed over 2 files or folders: 2 optical flow \(flow_x_00001.jpg, flow_x_00002.jpg\)"
+    with pytest.warns(DataWarning, match=rf"train/clap/1: {told}; `peclip-fast data check`"):
+        splits = open_splits(DataConfig("folder", tmp_path))
+    assert len(splits.train) == len(splits.test) == 1
+    with pytest.warns(DataWarning, match=f"^{told}$"):
+        open_files([str(clip)], DataConfig(), ["frames"])

@@ -47,6 +47,19 @@ def test_all_clips_in_order(model, splits):
     assert torch.allclose(alone.probabilities[0], found.probabilities[4], atol=1e-5)
 
 
+def test_no_batch_waits_for_its_results(model, splits, monkeypatch):
+    """Class features are asked for once, and probabilities fetched once, after all batches."""
+    asked, fetched = [], []
+    features, cpu = model.class_features, torch.Tensor.cpu
+    monkeypatch.setattr(model, "class_features", lambda: asked.append(1) or features())
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: fetched.append(t.shape) or cpu(t))
+    config_of_three = config()
+    object.__setattr__(config_of_three.train, "eval_batch_size", 4)
+    predict(model, splits.test, config_of_three, CPU, ALONE)
+    assert asked == [1]
+    assert fetched == [(9, len(splits.classes))]
+
+
 def test_two_shards_make_the_whole(model, splits, monkeypatch):
     whole = predict(model, splits.test, config(), CPU, ALONE)
     parts = []

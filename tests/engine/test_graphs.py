@@ -34,6 +34,9 @@ class StandIn:
         stand_in, compute, parameters = self, module.forward, tuple(module.parameters())
         (static,) = sample_args
         kept = [torch.empty_like(p) for p in parameters]
+        # Both passes are captured in here, under what is on around the call.
+        logits_then = compute(static)
+        self.gradients = torch.autograd.grad(logits_then, parameters, torch.ones_like(logits_then))
         logits: list[Tensor] = []
         self.captures += 1
 
@@ -98,6 +101,22 @@ def test_every_batch_gets_its_own_gradients(make, device, config, recompute):
         one, other = (torch.autograd.grad(y.square().sum(), parameters) for y in (found, expected))
         for a, b in zip(one, other, strict=True):
             assert (a - b).abs().max() <= 1e-4 * b.abs().max()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the stand-in tells what it captured")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, None], ids=str)
+def test_no_autocast_in_the_captured_backward_pass(make, monkeypatch, dtype):
+    """As outside of graphs: forward under autocast, backward not."""
+    stand_in = StandIn()
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", stand_in)
+    model, frames = make(), torch.rand(2, 3, 3, 32, 32)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None, cache_enabled=False):
+        expected = model(frames)
+        found = GraphedModel(model, 2)(frames)
+    assert torch.equal(found, expected)
+    gradients = torch.autograd.grad(expected.sum(), list(model.trained_parameters().values()))
+    for a, b in zip(stand_in.gradients, gradients, strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the stand-in counts")

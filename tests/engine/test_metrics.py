@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from peclip_fast.engine.metrics import score
@@ -26,6 +28,20 @@ def test_against_scikit_learn():
     assert [list(row) for row in scores.confusion] == confusion_matrix(labels, predictions).tolist()
     assert scores.absent == ()
     assert scores.uar_rule == "mean recall of all 4 classes"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=300))
+def test_of_any_predictions(pairs):
+    """Classes without clips count for scikit-learn only if they are named."""
+    labels, predictions = (torch.tensor(values) for values in zip(*pairs, strict=True))
+    scores = score(labels, predictions, CLASSES)
+    present = sorted(set(labels.tolist()))
+    expected = recall_score(labels, predictions, labels=present, average=None)
+    assert scores.war == pytest.approx(accuracy_score(labels, predictions))
+    assert scores.uar == pytest.approx(expected.mean())
+    assert [scores.recalls[k] for k in present] == pytest.approx(expected)
+    assert scores.absent == tuple(c for k, c in enumerate(CLASSES) if k not in present)
+    assert sum(scores.counts) == len(pairs)
 
 
 def test_an_absent_class_is_named_and_not_counted():

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.engine.statistics import compare, estimate
 from peclip_fast.errors import InputError
@@ -18,6 +20,40 @@ def test_estimate_by_hand() -> None:
     assert found.deviation == pytest.approx(math.sqrt(7))
     assert found.margin == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
     assert (found.low, found.high) == (found.mean - found.margin, found.mean + found.margin)
+
+
+values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+
+
+@given(values, st.floats(-1e6, 1e6), st.floats(1e-3, 1e3), st.randoms())
+def test_estimates_go_with_their_unit(values, offset, unit, random) -> None:
+    """The order of runs doesn't matter, and percent give a hundred times what shares do."""
+    found = estimate(values)
+    assert min(values) - 1e-6 <= found.mean <= max(values) + 1e-6
+    assert found.low <= found.mean <= found.high
+    moved = [unit * value + offset for value in values]
+    random.shuffle(moved)
+    other = estimate(moved)
+    near = 1e-9 * max(abs(offset), unit * max(map(abs, values)), 1)
+    assert other.mean == pytest.approx(unit * found.mean + offset, rel=1e-9, abs=near)
+    assert other.deviation == pytest.approx(unit * found.deviation, rel=1e-6, abs=1e3 * near)
+    assert other.margin == pytest.approx(unit * found.margin, rel=1e-6, abs=1e4 * near)
+
+
+@given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), min_size=1, max_size=60), st.randoms())
+def test_comparisons_are_of_clips_in_any_order_and_turn_round(clips, random) -> None:
+    found = compare(*zip(*clips, strict=True), draws=50)
+    turned = compare(*zip(*((t, b, a) for t, a, b in clips), strict=True), draws=50)
+    assert (turned.only_first, turned.only_second) == (found.only_second, found.only_first)
+    assert turned.war == pytest.approx(-found.war)
+    assert turned.uar == pytest.approx(-found.uar)
+    assert turned.p_value == pytest.approx(found.p_value)
+    assert 0 < found.p_value <= 1 + 1e-9
+    assert -1 <= found.uar_low <= found.uar_high <= 1
+    assert found.war * found.clips == pytest.approx(found.only_second - found.only_first)
+    random.shuffle(clips)
+    again = compare(*zip(*clips, strict=True), draws=50)
+    assert again == found
 
 
 def test_one_value_has_no_interval() -> None:

@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 
 from peclip_fast.config.parser import resolve
-from peclip_fast.experiment.cell_folder import Result
+from peclip_fast.experiment.cell_folder import Cost, Result
 from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
+from peclip_fast.experiment.paired import p_of_clips, pairs
 from peclip_fast.experiment.plan import find, plan
 from peclip_fast.experiment.report import ExperimentReport
 
@@ -157,6 +158,86 @@ def test_one_run_says_nothing_of_another():
     assert "gives no interval" in report(one, scores).verdict()
 
 
+@pytest.fixture(scope="module")
+def peers():
+    return planned("demo-peers")
+
+
+def of_peers(peers, own):
+    """Scores of all rows: as given, or 95 with a path over time and about 50 without."""
+    found = {}
+    for row in peers.rows:
+        usual = [95, 95, 95] if row.config.model.models_time else [49, 50, 51]
+        found[row.published.name] = own.get(row.published.name, usual)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scores", "behind", "words"),
+    [
+        ([80, 81, 82], 0, "PE-CLIP (from 88.52), "),
+        ([50, 60, 70], 1, "Not by more than that: ST-Adapter (from 35.16)."),
+    ],
+)
+def test_which_rows_see_the_order(peers, scores, behind, words):
+    own = {"PE-CLIP": [90, 91, 92], "ST-Adapter": scores, "CLIP-LoRA": [49, 50, 54]}
+    said = report(peers, of_peers(peers, own)).verdict()
+    number = sum(row.config.model.models_time for row in peers.rows)
+    told = f"{number - behind} of {number} rows with a path over time tell the order of the frames"
+    assert told in said
+    assert words in said
+    assert "reach up to 57.57 (CLIP-LoRA)" in said
+    without = [row.published.name for row in peers.rows if not row.config.model.models_time]
+    assert f"which can't ({', '.join(without)})" in said
+    assert ("Not by more" in said) == bool(behind)
+
+
+def test_rows_of_which_none_sees_the_order(peers):
+    scores = {row.published.name: [49, 50, 51] for row in peers.rows}
+    assert "By UAR, 0 of " in report(peers, scores).verdict()
+    scores = {row.published.name: [50] for row in peers.rows}
+    said = report(planned("demo-peers", seeds=(1,)), scores).verdict()
+    assert said.startswith("One run of a row")
+
+
+def test_rows_are_compared_run_by_run_and_clip_by_clip(peers, tmp_path):
+    """A row that is a point better in each run is so whatever the runs' spread."""
+    one = planned("demo-peers", seeds=(1, 2, 3))
+    scores = {"PE-CLIP": [50, 70, 90], "AIM": [51, 71, 91], "CLIP-LoRA": [40, 60]}
+    made = report(one, scores)
+    page = ExperimentReport(one, made.results, {}, tmp_path)
+    for row, right in (("PE-CLIP", 10), ("AIM", 17), ("CLIP-LoRA", 10)):
+        cell = next(r for r in one.rows if r.published.name == row).cells[0]
+        lines = [f"{i}.mp4,a,{'a' if i < right else 'b'}" for i in range(20)]
+        (tmp_path / cell.name).mkdir()
+        text = "\n".join(["path,label,prediction", *lines])
+        (tmp_path / cell.name / "predictions.csv").write_text(text)
+    rows = table(as_markdown(page.blocks()), "Points more than PE-CLIP")
+    # Seven clips that only AIM has right: 2 / 2**7.
+    assert rows == [
+        ["AIM", "+1.00 ± 0.00 (sd 0.00)", "+1.00 ± 0.00 (sd 0.00)", "3", "0.016"],
+        ["CLIP-LoRA", "-10.00 ± 0.00 (sd 0.00)", "-10.00 ± 0.00 (sd 0.00)", "2", "1"],
+    ]
+
+
+def test_runs_of_other_seeds_are_no_pairs(peers, tmp_path):
+    base = next(row for row in peers.rows if row.published.name == "PE-CLIP")
+    others = {row.published.name: row for row in planned("demo-peers", seeds=(44, 45)).rows}
+    elsewhere = {row.published.name: row for row in planned("demo-peers", seeds=(5,)).rows}
+    results = {c.name: result(60.0) for row in (base, others["AIM"]) for c in row.cells}
+    results |= {c.name: result(70.0) for c in elsewhere["AIM"].cells}
+    assert len(pairs(base, others["AIM"], results)) == 1
+    assert pairs(base, elsewhere["AIM"], results) == []
+    assert p_of_clips(base, elsewhere["AIM"], results, tmp_path) is None
+
+
+def test_what_training_costs(table8):
+    cost = Cost(0.0123, 321.96, 3 * 2**30)
+    results = {"RNN": [result(50, cost=cost), result(50, cost=replace(cost, step=0.0323))]}
+    page = as_markdown(report(table8, {**results, "GRU": [50]}).blocks())
+    assert table(page, "Cost of training") == [["RNN", "1,234,567", "22", "322.0", "3.00"]]
+
+
 def test_failures_are_listed(table8):
     cell = table8.rows[0].cells[1]
     page = as_markdown(report(table8, {}, {cell.name: "exit code 1: no | luck"}).blocks())
@@ -198,7 +279,7 @@ def test_the_files(table8, tmp_path):
     picture = base64.b64decode(source.removeprefix("data:image/png;base64,"))
     assert picture == (tmp_path / "intervals.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
-    assert reader.tags.count("table") == 2
+    assert reader.tags.count("table") == 3  # scores, cost, runs
     read = json.loads((tmp_path / "report.json").read_text())
     assert read["missing_runs"] == 0
     assert [row["ours"]["UAR"]["number"] for row in read["rows"]] == [3] * 4

@@ -6,14 +6,19 @@ import functools
 from dataclasses import replace
 
 import pytest
+import yaml
 
+from peclip_fast.config import layers
 from peclip_fast.config.data import DataConfig
+from peclip_fast.config.layers import config_names
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import RunConfig
 from peclip_fast.errors import InputError
-from peclip_fast.experiment.contrast import CUES, TIME
+from peclip_fast.experiment import plan as planning
+from peclip_fast.experiment.contrast import CUES, ORDER, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan
 from peclip_fast.experiment.published import read_table
+from peclip_fast.registry import METHODS
 
 
 @functools.cache
@@ -29,7 +34,8 @@ def test_every_table_has_its_experiment_and_a_demo_of_it():
     tables = ["table3-dfew", "table3-ferv39k", *(f"table{n}" for n in range(4, 11))]
     tables += [f"finecliper-table{n}" for n in (1, *range(4, 10))] + ["finecliper-weights"]
     demos = [f"demo-{name}" for name in tables if name != "finecliper-table8"]
-    assert list(EXPERIMENTS) == [*tables, *demos, "demo-finecliper-noise"]
+    of_peers = [f"peers-{name}" for name in ("dfew", "ferv39k", "mafw")] + ["demo-peers"]
+    assert list(EXPERIMENTS) == [*tables, *demos, "demo-finecliper-noise", *of_peers]
 
 
 @pytest.mark.parametrize("number", range(5, 11))
@@ -142,6 +148,85 @@ def test_noise_is_on_the_frames_of_all_its_rows():
     assert [(b.frames, b.parsing, b.landmarks) for b in branches] == [
         (True, False, False), (True, True, True)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "folds", "seeds"),
+    [
+        ("peers-dfew", "dfew", 5, 1),
+        ("peers-ferv39k", "ferv39k", 1, 3),
+        ("peers-mafw", "mafw", 5, 1),
+    ],
+)
+def test_peers_differ_in_the_method_and_its_rates_only(name, dataset, folds, seeds):
+    """Of the data nothing, of the model what the method is, of the training its own recipe."""
+    one = planned(name)
+    common = [row for row in one.rows if row.published.config.endswith("/protocol")]
+    first = common[0].config
+    assert common[0].published.name == one.experiment.baseline
+    assert first.model.method == "pe_clip"
+    assert len({row.config.model.method for row in common}) == len(common)
+    for row in common:
+        config = row.config
+        assert len(row.cells) == folds * seeds
+        assert config.data == replace(first.data, fold=config.data.fold)
+        assert (config.data.dataset, config.data.frames) == (dataset, 16)
+        assert (config.data.mix.mixup, config.data.mix.fmix) == (0, 0)
+        assert config.model.backbone == "ViT-B-16-quickgelu"
+        assert config.train.select == "last"
+        assert config.train.epochs == first.train.epochs
+        assert config.train.seed == first.train.seed
+        assert getattr(config.model, "head", "clip") == "clip"
+
+
+def test_peers_on_the_demo():
+    rows = planned("demo-peers").rows
+    assert [r.published.name for r in rows if not ORDER.among(r.config.model)] == [
+        "CLIP-LoRA", "Zero-shot CLIP", "Linear probe", "Full fine-tuning",
+    ]  # fmt: skip
+    for row in rows:
+        assert len(row.cells) == 3
+        assert row.config.data == rows[0].config.data
+        assert (row.config.data.dataset, row.config.model.backbone) == ("demo-order", "demo")
+
+
+def test_what_a_method_has_for_a_dataset_goes_over_its_recipe(monkeypatch, tmp_path):
+    """If it says that it does."""
+    made = {
+        "aim/dfew": {"over": "aim/protocol", "data": {"augment": {"brightness": 0.125}}},
+        "st_adapter/dfew": {
+            "over": "st_adapter/published",
+            "data": {"augment": {"brightness": 0.1}},
+        },
+    }
+    paths = {}
+    for name, options in made.items():
+        paths[name] = tmp_path / f"{name.partition('/')[0]}.yaml"
+        paths[name].write_text(yaml.safe_dump(options))
+    known = config_names()
+    monkeypatch.setattr(layers, "config_names", lambda: [*known, *made])
+    monkeypatch.setattr(planning, "config_names", lambda: [*known, *made])
+    real = layers.config_path
+    for module in (layers, planning):
+        monkeypatch.setattr(module, "config_path", lambda name: paths.get(name) or real(name))
+    rows = {r.published.name: r.config for r in planned.__wrapped__("peers-dfew").rows}
+    assert rows["AIM"].data.augment.brightness == 0.125
+    assert rows["ST-Adapter"].data == rows["PE-CLIP"].data
+
+
+def test_every_method_has_its_rows():
+    for name in ("peers-dfew", "demo-peers"):
+        methods = [row.config.model.method for row in planned(name).rows]
+        assert set(methods) == set(METHODS.built_in())
+        assert len(methods) == len(set(methods)) + (name == "peers-dfew")
+
+
+def test_dfer_clip_by_its_own_recipe():
+    for name, brightness in (("peers-dfew", 0.5), ("peers-mafw", 0.0)):
+        config = planned(name).rows[-1].config
+        assert (config.model.method, config.train.select) == ("dfer_clip", "best")
+        assert config.model.backbone == "ViT-B-32-quickgelu"
+        assert config.data.augment.brightness == brightness
 
 
 def test_folds_and_seeds_can_be_chosen():

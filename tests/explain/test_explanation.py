@@ -75,15 +75,14 @@ def test_finecliper(make, frames, branches):
     assert found == pytest.approx(weights.flatten().tolist() if branches else [], abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["toy_aim", "toy_lora", "toy_dfer"])
+@pytest.mark.parametrize("method", ["aim", "st_adapter", "clip_lora", "toy_dfer"])
 def test_other_methods(make, frames, method):
     """Hooks at the entrance and in the attention, shifts, heads and attention over all frames.
 
     A method whose frames see later ones has the shorter clips encoded anew.
     """
-    sizes = {"heads": 2, "head_width": 16, "hidden": 32} if method == "toy_dfer" else {}
-    model = make(method, **sizes)
-    assert model.looks_ahead == (method == "toy_aim")
+    model = make(method)
+    assert model.looks_ahead == (method in ("aim", "st_adapter"))
     with torch.no_grad():
         features = model.encode_frames(
             frames[None], model.frame_hooks(5), (), model.frame_shift(5)
@@ -92,7 +91,8 @@ def test_other_methods(make, frames, method):
     torch.testing.assert_close(traced.features, features, atol=1e-5, rtol=1e-4)
     assert len(traced.maps) == 3
     explanation = explain_clip(model, frames)
-    assert [stage.name for stage in explanation.stages] == ["frozen CLIP", "full model"]
+    frozen = "frozen CLIP, trained head" if model.looks_ahead else "frozen CLIP"
+    assert [stage.name for stage in explanation.stages] == [frozen, "full model"]
     assert explanation.token_scales is None
     assert explanation.shares == {}
     with torch.no_grad():

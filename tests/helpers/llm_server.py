@@ -34,8 +34,8 @@ def prompt_of(body: Body) -> str:
 class Llm(ThreadingHTTPServer):
     """Plays ``failures`` first, one a request, then answers.
 
-    A failure is a status, a name that ``_Handler`` knows, JSON to send in place of the answer, or a
-    function that makes it of the request.
+    A failure is a status, a name that ``_Handler`` knows, JSON or bytes to send in place of the
+    answer, or a function that makes it of the request.
     The first ``together`` requests are held until all of them are there; answers after the first
     ``free`` wait for the gate.
     """
@@ -85,6 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"<html>busy</html>")
         elif failure == "date":
             self._send(429, b"{}", email.utils.formatdate(time.time() + 2, usegmt=True))
+        elif isinstance(failure, bytes):
+            self._send(200, failure)
         elif isinstance(failure, int):
             self._send(failure, b'{"error": "no"}', "0.2" if failure == 429 else None)
         elif isinstance(failure, tuple):

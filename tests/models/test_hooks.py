@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.models.small_towers import KINDS, SIZE, save_small
-from helpers.models.toy_methods import ToyAIM, ToyLoRA  # noqa: F401 (registers them)
 from torch import Tensor
 
 from peclip_fast import Hooks, create_model
@@ -98,7 +97,7 @@ def test_a_shift_is_added_to_the_class_token_and_the_patches(backbone):
 def test_hooks_without_effect_are_plain_clip(tiny_backbone):
     """And each gets the block's number and shapes that are promised."""
     torch.manual_seed(0)
-    model = create_model("toy_lora", tiny_backbone, classes=CLASSES).eval()
+    model = create_model("clip_lora", tiny_backbone, classes=CLASSES).eval()
     called = []
 
     def noted(name, shape):
@@ -150,7 +149,7 @@ def test_enter_comes_after_the_block_has_its_own_prompts(tiny_backbone):
 
 def test_a_shift_is_each_frames_own(tiny_backbone):
     """(T, 1, D) in every clip: shifting the positions themselves is the same."""
-    model = create_model("toy_aim", tiny_backbone, classes=CLASSES).eval()
+    model = create_model("aim", tiny_backbone, classes=CLASSES).eval()
     frames, shift = torch.rand(2, 3, 3, 32, 32), torch.randn(3, 1, 96)
     with torch.no_grad():
         found = model.encode_frames(frames, shift=shift)
@@ -173,7 +172,7 @@ def gradients(model, frames: Tensor, blocks: int) -> list[Tensor]:
 def test_recomputed_blocks_draw_the_same_numbers(tiny_backbone, random, monkeypatch):
     """Where the hooks say that they draw some; that it matters is seen where they don't."""
     torch.manual_seed(0)
-    model = create_model("toy_lora", tiny_backbone, classes=CLASSES[:3], dropout=0.5)
+    model = create_model("clip_lora", tiny_backbone, classes=CLASSES[:3], lora_dropout=0.5)
     with torch.no_grad():
         for parameter in model.trained_parameters().values():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -189,7 +188,7 @@ def test_recomputed_blocks_draw_the_same_numbers(tiny_backbone, random, monkeypa
 
 def test_a_context_for_each_class(tiny_backbone):
     """Each text is encoded as with its own context given to all; deeper layers' too."""
-    model = create_model("toy_lora", tiny_backbone, classes=CLASSES).eval()
+    model = create_model("clip_lora", tiny_backbone, classes=CLASSES).eval()
     prompts = Prompts(4, 2, 64, classes=3)
     assert [tuple(p.shape) for p in prompts.parameters()] == [(3, 4, 64)] * 2
     with torch.no_grad():

@@ -59,13 +59,38 @@ def test_equals_the_equations_in_fp64(tmp_path, sizes, length):
 def test_doubled_entries_and_foreign_objects_are_ignored(tmp_path):
     import numpy
 
-    state, _ = make_published()
+    (state, _), before = make_published(), Recorder.built
     doubled = {f"image_encoder.{i}": torch.zeros(i + 1) for i in range(3)}
     wrapped = {"state_dict": {**state, **doubled}, "best": numpy.float64(3.0), "log": Recorder()}
     torch.save(wrapped, tmp_path / "m.pth")
     model = load_published(tmp_path / "m.pth")
     assert torch.equal(model.prompts.text[0], state["prompt_learner.ctx"])
-    assert Recorder.built == 1  # ours alone: loading built none
+    assert Recorder.built == before + 1  # ours alone: loading built none
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_files_of_old_and_new_torch(tmp_path, zipped):
+    import numpy
+
+    state, _ = make_published()
+    recorder = Recorder()
+    recorder.losses, before = numpy.zeros((3, 2)), Recorder.built
+    named = {f"module.{name}": tensor for name, tensor in state.items()}
+    content = {"state_dict": named, "recorder": recorder, "best": numpy.float64(3.0)}
+    torch.save(content, tmp_path / "m.pth", _use_new_zipfile_serialization=zipped)
+    model = load_published(tmp_path / "m.pth")
+    assert torch.equal(model.prompts.text[0], state["prompt_learner.ctx"])
+    assert Recorder.built == before
+
+
+class History(dict):
+    """A dictionary of a program's own, which torch doesn't read by weights_only."""
+
+
+def test_what_can_not_be_read_is_told(tmp_path):
+    torch.save({"state_dict": {}, "history": History(loss=[1.0])}, tmp_path / "m.pth")
+    with pytest.raises(InputError, match=r"m.pth: not a checkpoint .*\(Can only SETITEM for dict"):
+        load_published(tmp_path / "m.pth")
 
 
 class Recorder:

@@ -26,7 +26,7 @@ from peclip_fast.models.ablation import with_parts
 from peclip_fast.models.backbone import load_backbone
 
 CLASSES = ("happiness", "sadness", "anger")
-SIZES = {"heads": 2, "head_width": 16, "hidden": 32}
+SIZES = {"temporal_heads": 2, "temporal_head_width": 16, "temporal_hidden": 32}
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_all_of_every_kind_of_backbone_is_trained(kind, tmp_path):
     """No tensor is left without a gradient, which several processes would wait for."""
     torch.manual_seed(0)
     model = create_model(
-        "toy_dfer", save_small(kind, tmp_path), classes=CLASSES, trained="*", contexts=2,
-        layers=0,
+        "toy_dfer", save_small(kind, tmp_path), classes=CLASSES, trained="*",
+        context_tokens=2, temporal_layers=0,
     )  # fmt: skip
     F.cross_entropy(model(torch.rand(2, 3, 3, 32, 32)), torch.tensor([0, 2])).backward()
     assert [n for n, p in model.trained_parameters().items() if p.grad is None] == []

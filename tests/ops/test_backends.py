@@ -65,7 +65,9 @@ def test_named_backends_run_or_raise(kernels: Kernels) -> None:
     ):
         with pytest.raises(InputError, match=f"backend '{backend}' can't run op: {reason}"):
             select(backend, **sizes)
-    with pytest.raises(InputError, match="'gpu' is not one of auto, reference, cpu, triton, cuda"):
+    with pytest.raises(
+        InputError, match="'gpu' is not one of auto, reference, cpu, triton, cuda, cudnn"
+    ):
         select("gpu")
 
 
@@ -93,6 +95,14 @@ def test_capability(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     assert backends.select("op", "cuda", *call) == "cuda"
     declared.search.cache_clear()
     assert backends.select("op", "auto", *call) == "cuda"
+
+
+def test_a_name_that_an_operator_has_no_kernel_of(kernels: Kernels) -> None:
+    names = {name: backends.named_or_auto("op", name) for name in backends.BACKENDS}
+    assert names == {
+        "auto": "auto", "reference": "reference", "cpu": "cpu", "triton": "triton",
+        "cuda": "auto", "cudnn": "auto",
+    }  # fmt: skip
 
 
 def test_describe() -> None:

@@ -171,3 +171,31 @@ def test_forward_mode_is_refused() -> None:
         dual = torch.autograd.forward_ad.make_dual(x, x)
         with pytest.raises(NotImplementedError, match="op: the cpu backend has no forward-mode"):
             refuse_forward_mode("op", "cpu", (None, dual))
+
+
+def test_no_autocast_in_any_implementation() -> None:
+    """Forward and backward; a product of float32 inside would become one of bfloat16."""
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        assert not torch.is_autocast_enabled("cpu")
+        return x @ weight
+
+    def derivative(grad: Tensor, weight: Tensor) -> Tensor:
+        assert not torch.is_autocast_enabled("cpu")
+        return grad @ weight.mT
+
+    operator = register(
+        "product", "cpu",
+        forward=product,
+        forward_like=lambda x, weight: x.new_empty(len(x), weight.shape[1]),
+        backward=derivative,
+        backward_like=lambda grad, weight: grad.new_empty(len(grad), len(weight)),
+        gradients=("x",),
+    )  # fmt: skip
+    x, weight = torch.randn(5, 4, requires_grad=True), torch.randn(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = operator(x, weight)
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        assert torch.is_autocast_enabled("cpu")
+    assert torch.equal(y, x @ weight)
+    assert torch.equal(dx, torch.ones(5, 3) @ weight.mT)

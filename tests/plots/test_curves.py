@@ -54,12 +54,16 @@ def test_a_line_for_each_learning_rate(tmp_path, monkeypatch):
     assert len({(lines[name]["color"], lines[name]["marker"]) for name in groups}) == len(groups)
 
 
+def test_nothing_was_trained(tmp_path):
+    assert history(tmp_path, HEAD) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "no such file; expected the history that train writes"),
         ("", "expected the columns epoch and loss"),
-        (HEAD, "a row for each epoch"),
+        ("", "a row for each epoch"),
         ("a,b\n1,2\n", "expected the columns epoch and loss"),
         (HEAD + "1,many,1,1,1,1,1,1,1\n", "not the history that train writes"),
         (HEAD + "1,1,1,1,1,1,1,1,1,1\n", "not the history that train writes"),

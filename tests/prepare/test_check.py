@@ -6,13 +6,16 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from peclip_fast.commands.data.check import main
+from peclip_fast.data.decoding.video_file import VideoFile
+from peclip_fast.data.splits import DataWarning
 from peclip_fast.prepare import check
 
 Writer = Callable[..., Path]
@@ -158,3 +161,48 @@ def test_errors_are_one_line(
     error = capsys.readouterr().err
     assert error.startswith(line)
     assert error.count("\n") == 1
+
+
+def test_what_is_passed_over_is_listed(
+    tmp_path: Path,
+    frames_at: Writer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Names that are no UTF-8 as well."""
+    for split in ("train", "test"):
+        clip = frames_at(tmp_path / f"d/{split}/calm/caf\udce9", 20, "img_{}.jpg")
+    frames_at(clip, 2, "flow_x_{}.jpg")
+    for name in ("._a.mp4", "\udce9.txt"):
+        (tmp_path / "d/train/calm" / name).touch()
+    config = tmp_path / "f.yaml"
+    config.write_text(yaml.safe_dump({"data": {"dataset": "folder", "root": str(tmp_path / "d")}}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(DataWarning, match="2 files or folders"):
+        assert main([str(config), "--data.num_workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "\npassed over        0       1  (clips with files that are no frames)\n" in out
+    assert "no clips: 1 left by the system or a program (._a.mp4), 1 of unknown suffix .txt" in out
+    rows = found(tmp_path / "f-bad-clips.csv")
+    assert rows.keys() == {
+        ("test", "caf\\udce9", "passed over"),
+        ("", "._a.mp4", "passed over"),
+        ("", "\\udce9.txt", "passed over"),
+    }
+
+
+def test_a_reader_that_disagrees_with_itself_is_found(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_late(self: VideoFile, indices: Sequence[int]) -> np.ndarray:
+        return real(self, [max(0, index - (index == 15)) for index in indices])
+
+    real = VideoFile.read
+    monkeypatch.setattr(VideoFile, "read", one_late)
+    output = tmp_path / "bad.csv"
+    assert main([str(config), "--output", str(output)]) == 1
+    rows = found(output)
+    assert rows["test", "sound.mp4", "inconsistent"]["reason"] == (
+        "frame 15 differs when it is read out of order"
+    )
+    assert ("train", "twice.avi", "inconsistent") not in rows

@@ -24,7 +24,7 @@ from peclip_fast.data.cues.store import Cues, IndexRow, read_cues, write_cues, w
 from peclip_fast.data.decoding import clip_source
 from peclip_fast.data.decoding.clip_source import open_clip_source
 from peclip_fast.data.decoding.packed_file import packed_jpegs, read_note
-from peclip_fast.data.records import DatasetSplits
+from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.data.splits import open_splits
 from peclip_fast.prepare import pack
 
@@ -318,3 +318,11 @@ def test_options(
     assert main(options(source, tmp_path / "packed", *more)) == 2
     assert capsys.readouterr().err == f"{line}\n"
     assert not (tmp_path / "packed").exists()
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    records = [ClipRecord(tmp_path / f"d/{name}/a.mp4", 0) for name in ("caf\udce9", "café")]
+    assert [path.relative_to(tmp_path).as_posix() for path in pack.targets(records, tmp_path)] == [
+        "clips/caf%E9/a.mp4.mkv",
+        "clips/café/a.mp4.mkv",
+    ]

@@ -3,8 +3,11 @@
 
 #include <cuda_runtime.h>
 
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "cuda/temporal_adapter/temporal_adapter.h"
 #include "cuda/tile.cuh"
@@ -17,10 +20,16 @@ inline void check(cudaError_t error, const char* what) {
                                  cudaGetErrorString(error));
 }
 
-inline int device_attribute(cudaDeviceAttr attribute) {
-    int device = 0, value = 0;
+inline int current_device() {
+    int device = 0;
     check(cudaGetDevice(&device), "asking for the device");
-    check(cudaDeviceGetAttribute(&value, attribute, device), "asking for what the device has");
+    return device;
+}
+
+inline int device_attribute(cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, current_device()),
+          "asking for what the device has");
     return value;
 }
 
@@ -28,13 +37,25 @@ inline int shared_memory_limit() {
     return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
+// Lets a kernel have as much shared memory as a block can on this device, once. Were it set to what
+// each launch needs, threads that launch it for other sizes would lower each other's limit.
+inline void allow_shared_memory(const void* kernel, int needed) {
+    static std::mutex mutex;
+    static std::map<std::pair<const void*, int>, int> limits;  // by kernel and device
+    const std::lock_guard<std::mutex> lock(mutex);
+    int& limit = limits[{kernel, current_device()}];
+    if (needed <= limit) return;
+    const int most = shared_memory_limit();
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most),
+          "reserving shared memory");
+    limit = most;
+}
+
 template <class Arguments>
 void launch(void (*kernel)(Arguments), const Arguments& arguments, dim3 blocks, int threads,
             int shared_bytes, uintptr_t stream) {
     if (blocks.x == 0 || blocks.y == 0) return;  // no grid may be empty
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
-          "reserving shared memory");
+    allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
     cudaLaunchConfig_t config = {};
     config.gridDim = blocks;
     config.blockDim = dim3(unsigned(threads));

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from peclip_fast.config.model import ModelConfig
-from peclip_fast.config.texts import class_texts, settled
+from peclip_fast.config.model import ClassTextConfig
 from peclip_fast.registry import register_config
 
 
 @register_config("pe_clip")
 @dataclass(frozen=True)
-class PECLIPConfig(ModelConfig):
+class PECLIPConfig(ClassTextConfig):
     """PE-CLIP (paper, section 3) with every switch of its ablations.
 
     Args:
@@ -29,8 +28,6 @@ class PECLIPConfig(ModelConfig):
             (MaPLe).
         context_tokens: learned tokens per layer.
         prompt_depth: number of layers that get learned tokens of their own (MaPLe).
-        texts: action_units, descriptions, class_names, a file of lines "class: text", or one text
-            per class.
     """
 
     method: str = "pe_clip"
@@ -44,7 +41,6 @@ class PECLIPConfig(ModelConfig):
     prompts: Literal["none", "coop", "maple"] = "maple"
     context_tokens: int = 2
     prompt_depth: int = 9
-    texts: str | list[str] | dict[str, str] = "action_units"
 
     title: ClassVar[str] = "PE-CLIP"
     learning_rates: ClassVar[Mapping[str, float]] = {"adapters": 2e-4, "prompts": 3e-5}
@@ -53,18 +49,8 @@ class PECLIPConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(1, "reduction", "context_tokens", "prompt_depth")
-        # Not a file's name but what it says: it may be gone later.
-        object.__setattr__(self, "texts", settled(self.texts))
 
     @property
     def models_time(self) -> bool:
         """See ModelConfig."""
         return self.temporal and self.recurrence != "none"
-
-    def class_texts(self, classes: Sequence[str]) -> tuple[str, ...]:
-        """See ModelConfig."""
-        return class_texts(classes, self.texts)
-
-    def for_any_classes(self) -> PECLIPConfig:
-        """See ModelConfig."""
-        return replace(self, texts="class_names")

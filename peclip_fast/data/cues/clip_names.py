@@ -8,6 +8,7 @@ from pathlib import Path
 from peclip_fast.data.datasets.lists import components
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import shown
 
 
 def clip_name(record: ClipRecord, root: Path | None = None) -> str:
@@ -48,7 +49,7 @@ def match_names(
             tails.setdefault(parts[start:], set()).add(name)
     names = [(source, tuple(components(name))) for source, name in written]
     longest = max((len(parts) for _, parts in names), default=0)
-    lengths = range(longest, 0, -1)
+    lengths = range(min(longest, max(map(len, tails), default=0)), 0, -1)
     keep = next((k for k in lengths if any(len(p) >= k and p[-k:] in tails for _, p in names)), 0)
     if not keep:
         sources = f"{names[0][0]}: " if names else ""
@@ -58,7 +59,9 @@ def match_names(
     for source, parts in names:
         clips = tails.get(parts[-keep:], set())
         if len(clips) > 1:
-            raise InputError(f"{source}: '{'/'.join(parts)}' fits several clips of the dataset")
+            raise InputError(
+                f"{source}: {shown('/'.join(parts))} fits several clips of the dataset"
+            )
         clip = next(iter(clips), None)
         if clip in matched:
             raise InputError(f"{source}: a second line for the clip of {matched[clip]}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from peclip_fast.data.cues.clip_names import match_names
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
+from peclip_fast.text_files import read_lines
 
 
 def read_descriptions(path: Path, records: Iterable[ClipRecord]) -> dict[str, str]:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from peclip_fast.data.cues.clip_names import match_names
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.data.text_files import read_csv_rows
 from peclip_fast.digests import read_zip, seal_zip
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.text_files import read_csv_rows
 
 INDEX, FACTS = "cues.csv", "cues.json"
 HEADINGS = ["clip", "file", "frames", "faces"]

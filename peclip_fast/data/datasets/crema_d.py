@@ -11,14 +11,8 @@ from __future__ import annotations
 import re
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.data.datasets.layout import (
-    VIDEO_SUFFIXES,
-    first_existing,
-    list_clips,
-    require_fold,
-    require_root,
-    warn_counts,
-)
+from peclip_fast.data.datasets.layout import first_existing, require_fold, require_root, warn_counts
+from peclip_fast.data.media import VIDEO_SUFFIXES, PassedOver, list_clips
 from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
@@ -38,10 +32,13 @@ def read(config: DataConfig) -> DatasetSplits:
     root = require_root(config, "the .flv files or VideoFlash")
     folder = first_existing(root, ["VideoFlash", ""], "clips")
     clips: list[tuple[int, ClipRecord]] = []
-    for path in list_clips(folder):
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+    passed: list[PassedOver] = []
+    for path in list_clips(folder, passed):
+        video = path.suffix.lower() in VIDEO_SUFFIXES
+        fields = _NAME.fullmatch(path.stem if video else path.name)
+        if not fields and not video:  # frame folders may be clips; others are AudioWAV and the like
+            passed.append(PassedOver(path, "not named as a clip"))
             continue
-        fields = _NAME.fullmatch(path.stem)
         if not fields:
             raise InputError(
                 f"{path}: expected a name such as 1001_DFA_ANG_XX.flv "
@@ -49,6 +46,8 @@ def read(config: DataConfig) -> DatasetSplits:
             )
         label = label_of(fields[2], CLASSES, str(path))
         clips.append((int(fields[1]), ClipRecord(path, label, None, str(path))))
+    if not clips:
+        raise InputError(f"{folder}: no clips: expected names such as 1001_DFA_ANG_XX.flv")
     actors = sorted({actor for actor, _ in clips})
     tested = set(actors[fold - 1 :: _FOLDS])
     warn_counts("crema-d", [record for _, record in clips], CLASSES, _CLIPS)
@@ -57,4 +56,5 @@ def read(config: DataConfig) -> DatasetSplits:
         CLASSES,
         [record for actor, record in clips if actor not in tested],
         [record for actor, record in clips if actor in tested],
+        passed,
     )

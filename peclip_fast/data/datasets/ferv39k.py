@@ -12,9 +12,9 @@ from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.layout import first_existing, require_fold, require_root, warn_counts
 from peclip_fast.data.names import SEVEN_EXPRESSIONS, label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
-from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_dataset
+from peclip_fast.text_files import read_lines, shown
 
 CLASSES = SEVEN_EXPRESSIONS
 
@@ -42,8 +42,10 @@ def _read_split(path: Path, clips: Path) -> list[ClipRecord]:
         fields = line.rsplit(None, 1)
         if len(fields) != 2:
             raise InputError(
-                f"{source}: expected '<scene>/<emotion>/<clip> <emotion>', got '{line.strip()}'"
+                f"{source}: expected '<scene>/<emotion>/<clip> <emotion>', got {shown(line)}"
             )
         label = label_of(fields[1], CLASSES, source)
-        records.append(ClipRecord(clips / fields[0].strip(), label, None, source))
+        records.append(
+            ClipRecord(clips / fields[0].strip().replace("\\", "/"), label, None, source)
+        )
     return records

@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.data.datasets.layout import (
-    first_existing,
-    list_clips,
-    natural_key,
-    require_fold,
-    require_root,
-)
-from peclip_fast.data.names import composed, label_of
+from peclip_fast.config.names import composed
+from peclip_fast.data.datasets.layout import first_existing, require_fold, require_root
+from peclip_fast.data.media import PassedOver, entries, list_clips, natural_key, subfolders
+from peclip_fast.data.names import label_of, one_spelling
 from peclip_fast.data.records import ClipRecord, DatasetSplits
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_dataset
 
-TRAIN_NAMES = ["train", "Train", "training"]
-TEST_NAMES = ["test", "Test", "val", "Val", "valid", "validation"]
+TRAIN_NAMES = ["train", "training"]
+TEST_NAMES = ["test", "testing", "val", "valid", "validation"]
 
 
 @register_dataset("folder")
@@ -35,33 +31,51 @@ def read_folders(config: DataConfig, order: Callable[[str], Any]) -> DatasetSpli
     root = require_root(config, "train/<class>/<clip> and test/<class>/<clip>")
     train = first_existing(root, TRAIN_NAMES, "training split")
     test = first_existing(root, TEST_NAMES, "test split")
-    found = {composed(folder.name) for split in (train, test) for folder in _class_folders(split)}
+    passed = other_splits(root, train, test)
+    folders = {split: class_folders(split, passed) for split in (train, test)}
+    found = one_spelling((f.name, str(f)) for split in (train, test) for f in folders[split])
     classes = tuple(config.classes or sorted(found, key=order))
-    return DatasetSplits(
-        config.dataset,
-        classes,
-        read_split(train, classes, exact=True),
-        read_split(test, classes, exact=True),
-    )
+    records = [read_split(folders[s], classes, passed, exact=True) for s in (train, test)]
+    return DatasetSplits(config.dataset, classes, records[0], records[1], passed)
 
 
-def read_split(split: Path, classes: Sequence[str], *, exact: bool) -> list[ClipRecord]:
+def other_splits(root: Path, train: Path, test: Path) -> list[PassedOver]:
+    """Folders that are named as splits are, and aren't read, such as val beside test."""
+    return [
+        PassedOver(root / name, f"not read, as {train.name} and {test.name} are there")
+        for name, is_folder in entries(root).items()
+        if is_folder and name.lower() in {*TRAIN_NAMES, *TEST_NAMES, "dev"}
+        if root / name not in (train, test)
+    ]
+
+
+def class_folders(split: Path, passed: list[PassedOver]) -> list[Path]:
+    """The folders of a split; ``passed`` gets what else is there.
+
+    Raises:
+        InputError: there are none.
+    """
+    folders = subfolders(split, passed)
+    if not folders:
+        raise InputError(f"{split}: empty folder: expected one folder per class")
+    return folders
+
+
+def read_split(
+    folders: Sequence[Path], classes: Sequence[str], passed: list[PassedOver], *, exact: bool
+) -> list[ClipRecord]:
     """The clips of one split; a class without a folder has no clips.
 
     Args:
-        split: folder of class folders.
+        folders: of the classes.
         classes: class names that the labels index.
+        passed: gets what lies among the clips and is none.
         exact: folders are named as the classes are, not in one of their known spellings.
     """
     records = []
-    for folder in _class_folders(split):
+    for folder in folders:
         label = label_of(composed(folder.name), classes, str(folder), exact=exact)
-        records += [ClipRecord(clip, label, None, str(folder)) for clip in list_clips(folder)]
+        records += [
+            ClipRecord(clip, label, None, str(folder)) for clip in list_clips(folder, passed)
+        ]
     return records
-
-
-def _class_folders(split: Path) -> list[Path]:
-    folders = [p for p in split.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    if not folders:
-        raise InputError(f"{split}: empty folder: expected one folder per class")
-    return sorted(folders, key=lambda p: natural_key(p.name))

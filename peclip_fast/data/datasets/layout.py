@@ -1,9 +1,8 @@
-"""What the dataset readers share: roots, folds, media files, published counts."""
+"""What the dataset readers share: roots, folds, places of files, published counts."""
 
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,27 +12,16 @@ from peclip_fast.config.data import DataConfig
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp"}
-)
-
 
 class DatasetCountWarning(UserWarning):
     """A dataset on disk has other numbers of clips than were published."""
-
-
-def natural_key(name: str) -> tuple[object, ...]:
-    """Sorts ``frame_2`` before ``frame_10``; the name itself breaks ties such as 1 and 01."""
-    pieces = re.split(r"(\d+)", name)
-    return (*(int(p) if p.isdecimal() else p.lower() for p in pieces), name)
 
 
 def require_root(config: DataConfig, holds: str) -> Path:
     """The dataset's folder, which must be given and exist."""
     if config.root is None:
         raise InputError(f"data.root: {config.dataset} needs the folder that holds {holds}")
-    root = Path(config.root).expanduser()
+    root = Path(config.root)
     if not root.is_dir():
         raise InputError(f"data.root: {root} is no folder; expected the one that holds {holds}")
     return root
@@ -49,32 +37,33 @@ def require_fold(config: DataConfig, folds: int) -> int:
 
 
 def first_existing(root: Path, candidates: Iterable[str], what: str) -> Path:
-    """The first of several spellings that exists under root; ``""`` is root itself."""
+    """The first of several spellings that exists under root; ``""`` is root itself.
+
+    Capitals don't matter where no name has the very spelling, as disks differ in that.
+
+    Raises:
+        InputError: there is none, or two that differ in capitals only.
+    """
     names = list(candidates)
     for name in names:
-        if (root / name).exists():
+        if os.path.exists(root / name):
             return root / name
+    for name in names:
+        found = [root]
+        for part in Path(name).parts:
+            found = [path for folder in found for path in _in_any_case(folder, part)]
+        if len(found) > 1:
+            raise InputError(f"{root}: {found[0].name} and {found[1].name}: expected one {what}")
+        if found:
+            return found[0]
     raise InputError(f"{root}: no {what}: expected {' or '.join(names)}")
 
 
-def list_clips(folder: Path) -> list[Path]:
-    """Video files and frame folders directly in a folder, in natural order.
-
-    Hidden files and files of other kinds are passed over.
-
-    Raises:
-        InputError: the folder holds no clip.
-    """
-    with os.scandir(folder) as entries:
-        names = [
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
-            and (entry.is_dir() or os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES)
-        ]
-    if not names:
-        raise InputError(f"{folder}: empty folder: expected video files or folders of frames")
-    return [folder / name for name in sorted(names, key=natural_key)]
+def _in_any_case(folder: Path, name: str) -> list[Path]:
+    try:
+        return [folder / n for n in sorted(os.listdir(folder)) if n.lower() == name.lower()]
+    except OSError:
+        return []
 
 
 def warn_counts(

@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.data.datasets.layout import natural_key
+from peclip_fast.config.names import composed
+from peclip_fast.data.datasets.csv_files import read_clip_rows
 from peclip_fast.data.datasets.lists import read_list
-from peclip_fast.data.names import composed, label_of
+from peclip_fast.data.media import natural_key
+from peclip_fast.data.names import label_of, one_spelling
 from peclip_fast.data.records import ClipRecord, DatasetSplits
-from peclip_fast.data.text_files import read_csv_rows
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_dataset
-
-_CSV_FORM = "path,label or path,label,start,end"
 
 
 @register_dataset("list", own_lists=True)
@@ -41,16 +40,24 @@ def read_csv(config: DataConfig) -> DatasetSplits:
     """Splits from CSV files; the classes are ``data.classes`` or the labels in order.
 
     Paths are relative to ``data.root``, or to the file's own folder; start and end are seconds.
-    A first line ``path,label,...`` is a header.
+    A header may name the columns; see ``csv_files``.
     """
-    rows = [[] if path is None else _csv_rows(path, _root(config)) for path in _files(config)]
-    found = {name for split in rows for name, _ in split}
+    root = _root(config)
+    remarks: list[str] = []
+    rows = [
+        [] if path is None else read_clip_rows(path, path.parent if root is None else root, remarks)
+        for path in _files(config)
+    ]
+    found = one_spelling((name, record.source) for split in rows for name, record in split)
     classes = tuple(config.classes or sorted(found, key=natural_key))
     train, test = (
-        [replace(r, label=label_of(name, classes, r.source, exact=True)) for name, r in split]
+        [
+            replace(r, label=label_of(composed(name), classes, r.source, exact=True))
+            for name, r in split
+        ]
         for split in rows
     )
-    return DatasetSplits(config.dataset, classes, train, test)
+    return DatasetSplits(config.dataset, classes, train, test, remarks=remarks)
 
 
 def _files(config: DataConfig) -> tuple[Path | None, Path | None]:
@@ -62,7 +69,7 @@ def _files(config: DataConfig) -> tuple[Path | None, Path | None]:
 def _root(config: DataConfig) -> Path | None:
     if config.root is None:
         return None
-    root = Path(config.root).expanduser()
+    root = Path(config.root)
     if not root.is_dir():
         raise InputError(f"data.root: {root} is no folder; expected the one that holds the clips")
     return root
@@ -74,32 +81,3 @@ def _named_numbers(records: list[ClipRecord], classes: tuple[str, ...]) -> list[
             known = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
             raise InputError(f"{record.source}: unknown label {record.label}; known: {known}")
     return records
-
-
-def _csv_rows(path: Path, root: Path | None) -> list[tuple[str, ClipRecord]]:
-    path = Path(path)
-    base = path.parent if root is None else root
-    rows = []
-    for number, (source, fields) in enumerate(read_csv_rows(path)):
-        if number == 0 and [name.lower() for name in fields[:2]] == ["path", "label"]:
-            continue
-        if len(fields) not in (2, 4) or not fields[0] or not fields[1]:
-            raise InputError(f"{source}: expected {_CSV_FORM}, got '{','.join(fields)}'")
-        start, end = (_seconds(x, source) for x in fields[2:]) if fields[2:] else (None, None)
-        if start is not None and end is not None and start >= end:
-            raise InputError(f"{source}: start {start} s is not before end {end} s")
-        clip = base / fields[0].replace("\\", "/")
-        rows.append((composed(fields[1]), ClipRecord(clip, 0, None, source, start, end)))
-    return rows
-
-
-def _seconds(text: str, source: str) -> float | None:
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise InputError(f"{source}: expected a time in seconds, got '{text}'")
-    return seconds

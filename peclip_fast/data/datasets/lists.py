@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import read_lines, shown, whole_number
+
+_DEEPEST = 100  # components of a path that are looked for on disk
 
 
 def read_list(path: str | Path, root: str | Path | None = None) -> list[ClipRecord]:
@@ -40,13 +42,14 @@ def read_list(path: str | Path, root: str | Path | None = None) -> list[ClipReco
     counts: list[tuple[int, int, str]] = []
     for source, line in read_lines(Path(path)):
         fields = line.rsplit(None, 2)
-        if len(fields) != 3 or not all(f.isascii() and f.isdigit() for f in fields[1:]):
+        num_frames, label = map(whole_number, fields[1:]) if len(fields) == 3 else (None, None)
+        if num_frames is None or label is None:
             raise InputError(
                 f"{source}: expected '<frame directory> <number of frames> <label>', "
-                f"got '{line.strip()}'"
+                f"got {shown(line)}"
             )
         written.append(fields[0].strip())
-        counts.append((int(fields[1]), int(fields[2]), source))
+        counts.append((num_frames, label, source))
     if not written:
         raise InputError(f"{path}: empty list: expected one clip per line")
     paths = [Path(p.replace("\\", "/")) for p in written] if root is None else remap(written, root)
@@ -83,7 +86,7 @@ def _existing_tail(tails: Sequence[Sequence[str]], root: Path) -> int | None:
     except OSError:
         return None
     for tail in tails:
-        for start, component in enumerate(tail):
+        for start, component in enumerate(tail[-_DEEPEST:], max(0, len(tail) - _DEEPEST)):
             if component in entries and os.path.exists(os.path.join(root, *tail[start:])):
                 return len(tail) - start
     return None

@@ -15,9 +15,9 @@ from peclip_fast.config.data import DataConfig
 from peclip_fast.data.datasets.layout import first_existing, require_fold, require_root, warn_counts
 from peclip_fast.data.names import label_of
 from peclip_fast.data.records import ClipRecord, DatasetSplits
-from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
 from peclip_fast.registry import register_dataset
+from peclip_fast.text_files import read_lines, shown
 
 CLASSES = (
     "anger",
@@ -85,13 +85,13 @@ def _read_fold(config: DataConfig, kind: str) -> tuple[int, Path, list[_Line], l
 def _read_split(path: Path) -> list[_Line]:
     captioned = path.parent.parent.name == "with_caption"
     lines = []
-    for source, line in read_lines(path):
+    for source, line in read_lines(path, "gb18030" if captioned else None):
         fields = [f.strip() for f in (line.split("\t") if captioned else line.split())]
         if len(fields) != (4 if captioned else 2):
             form = "<clip>.mp4 <label>"
             if captioned:
                 form = "<clip>.mp4, label and two captions, separated by tabs"
-            raise InputError(f"{source}: expected '{form}', got '{line.strip()}'")
+            raise InputError(f"{source}: expected '{form}', got {shown(line)}")
         lines.append((source, fields[0], fields[1].lower()))
     return lines
 

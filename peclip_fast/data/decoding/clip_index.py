@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from peclip_fast.data.decoding.frame_folder import FolderIndex
+from peclip_fast.data.decoding.geometry import Geometry
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_2"  # another number where the indices change, so that older rows stay as they are
+_TABLE = "clips_3"  # another number where the indices change, so that older rows stay as they are
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -55,14 +56,16 @@ class ClipIndex:
         self._off = mmap.mmap(-1, 1)  # shared with the processes that are forked from this one
 
     def get(self, path: Path, stamp: str) -> Index | None:
-        """The index of a clip with this stamp, or None where it isn't known."""
+        """The index of a clip with this stamp; None where it isn't known, or no longer holds."""
         rows = self._run(
             f"SELECT facts FROM {_TABLE} WHERE path = ? AND stamp = ?",
-            (os.path.abspath(path), stamp),
+            (_key(path), stamp),
         )
         for (facts,) in rows:
             with contextlib.suppress(zlib.error, ValueError, TypeError, KeyError):  # damaged
-                return _decoded(json.loads(zlib.decompress(facts)))
+                index = _decoded(json.loads(zlib.decompress(facts)))
+                if isinstance(index, VideoIndex) or index.holds(path):
+                    return index
         return None
 
     def put(self, path: Path, stamp: str, index: Index) -> None:
@@ -70,7 +73,7 @@ class ClipIndex:
         facts = zlib.compress(json.dumps(_encoded(index)).encode(), 1)
         self._run(
             f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?)",
-            (os.path.abspath(path), stamp, facts),
+            (_key(path), stamp, facts),
         )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
@@ -107,10 +110,14 @@ def clip_index() -> ClipIndex:
     return ClipIndex(cache_folder() / "clips.sqlite")
 
 
-def clip_stamp(path: Path) -> str:
-    """Size and time of modification; a folder's change when a file in it comes or goes."""
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _key(path: Path) -> str | bytes:
+    """A clip's path as SQLite keeps it: as text, or as bytes where it is no text in UTF-8."""
+    whole = os.path.abspath(path)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(whole)
+    return whole
 
 
 def _encoded(index: Index) -> dict[str, Any]:
@@ -128,6 +135,10 @@ def _decoded(facts: Mapping[str, Any]) -> Index:
         return FolderIndex(**facts)
     unit = facts.pop("time_unit")
     return VideoIndex(
-        **facts | {"open_groups": frozenset(facts["open_groups"])},
-        time_unit=None if unit is None else Fraction(*unit),
+        **facts
+        | {
+            "geometry": Geometry(**facts["geometry"]),
+            "open_groups": frozenset(facts["open_groups"]),
+            "time_unit": None if unit is None else Fraction(*unit),
+        }
     )

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from peclip_fast.data.decoding.clip_index import Index, clip_index, clip_stamp
+from peclip_fast.data.decoding.clip_index import Index, clip_index
 from peclip_fast.data.decoding.frame_folder import FolderIndex, FrameFolder
 from peclip_fast.data.decoding.packed_file import check_packed
+from peclip_fast.data.decoding.stamps import clip_stamp
 from peclip_fast.data.decoding.video_file import VideoFile
 from peclip_fast.data.decoding.video_index import VideoIndex
 from peclip_fast.data.records import ClipRecord

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import io
-import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
-from peclip_fast.data.datasets.layout import IMAGE_SUFFIXES, natural_key
 from peclip_fast.data.decoding.jpeg import decode_plain_jpeg, is_plain_jpeg
+from peclip_fast.data.decoding.stamps import clip_stamp
+from peclip_fast.data.media import frame_names
 from peclip_fast.errors import InputError
 
+# How a picture is brought upright, by EXIF's number.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_NO_EXIF = (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error, ArithmeticError)
 _NO_IMAGE = (OSError, ValueError, MemoryError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -27,11 +40,22 @@ class FolderIndex:
         names: of the images, in the order of their numbers.
         height: of the first image that can be read, upright, in pixels.
         width: of the same image.
+        stamps: of the images that were looked at for height and width: the first, unless it can't
+            be read, and so on.
     """
 
     names: tuple[str, ...]
     height: int
     width: int
+    stamps: tuple[str, ...] = ()
+
+    def holds(self, path: Path) -> bool:
+        """Whether height and width are still those of the folder, if it has the same names."""
+        try:
+            found = tuple(clip_stamp(path / name) for name in self.names[: len(self.stamps)])
+        except OSError:
+            return False
+        return found == self.stamps
 
     @property
     def num_frames(self) -> int:
@@ -89,35 +113,34 @@ class FrameFolder:
 
 
 def _build_index(path: Path) -> FolderIndex:
-    try:
-        names = os.listdir(path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be listed: {error.strerror}") from None
-    images = [
-        name
-        for name in names
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    ]
-    if not images:
-        kinds = " ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"{path}: empty folder: expected frames ({kinds})")
-    images.sort(key=natural_key)
+    images = frame_names(path)
+    stamps: list[str] = []
     failures = []
     for name in images:
         try:
+            stamps.append(clip_stamp(path / name))
             height, width = _size(path / name)
         except _NO_IMAGE as error:
             failures.append(_not_readable(path / name, error))
         else:
-            return FolderIndex(tuple(images), height, width)
+            return FolderIndex(tuple(images), height, width, tuple(stamps))
     raise failures[0]
 
 
 def _size(path: Path) -> tuple[int, int]:
     """Height and width from an image's header, upright."""
     with Image.open(path) as image:
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        sideways = _orientation(image) in _SIDEWAYS
         return image.size if sideways else (image.height, image.width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number of how a picture is held, 1 to 8; 1 is upright, as where EXIF is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _NO_EXIF:
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _not_readable(path: Path, error: BaseException) -> InputError:
@@ -136,7 +159,9 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     if is_plain_jpeg(data):
         return decode_plain_jpeg(data)
     with Image.open(io.BytesIO(data)) as image:
-        upright = ImageOps.exif_transpose(image)
+        image.load()  # what follows a PNG file's pixels as well
+        turn = _TURNS.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
         if upright.mode.startswith("I;16"):  # Pillow's own conversion cuts 16 bits off at 255
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return np.asarray(upright.convert("RGB"))

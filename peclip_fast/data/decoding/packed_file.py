@@ -13,7 +13,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from peclip_fast.data.decoding.video_index import packets, reason
+from peclip_fast.data.decoding.ffmpeg import named_errors, open_container, packets
 from peclip_fast.errors import InputError
 
 _NOTE, _DIGEST = "PECLIP_FAST", "sha256"
@@ -80,22 +80,16 @@ def check_packed(path: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged, or none; names it.
     """
-    try:
-        container: InputContainer = av.open(str(path), "r")
-        with container:
-            if path.suffix == _SUFFIX and container.format.name == _RAW:
-                raise InputError(f"{path}: damaged: a Matroska file without its first bytes")
-            text = container.metadata.get(_NOTE)
-            if text is None or not container.streams.video:
-                return None
-            stream = container.streams.video[0]
-            size = stream.codec_context.height, stream.codec_context.width
-            digest = _digest(size, ((p.pts, bytes(p)) for p in packets(container, stream)))
-            note = json.loads(text)
-    except InputError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged, or not there: {reason(error)}") from None
+    with named_errors(path, "damaged, or not there"), open_container(path) as container:
+        if path.suffix == _SUFFIX and container.format.name == _RAW:
+            raise InputError(f"{path}: damaged: a Matroska file without its first bytes")
+        text = container.metadata.get(_NOTE)
+        if text is None or not container.streams.video:
+            return None
+        stream = container.streams.video[0]
+        size = stream.codec_context.height, stream.codec_context.width
+        digest = _digest(size, ((p.pts, bytes(p)) for p in packets(container, stream)))
+        note = json.loads(text)
     if not isinstance(note, dict) or note.get(_DIGEST) != digest:
         raise InputError(f"{path}: damaged: it doesn't hold what was packed; pack it again")
     return note
@@ -107,3 +101,8 @@ def _digest(size: tuple[int, int], frames: Iterable[tuple[int | None, bytes]]) -
         digest.update(f" {moment} {len(jpeg)} ".encode())
         digest.update(jpeg)
     return digest.hexdigest()
+
+
+def is_packed(container: InputContainer) -> bool:
+    """Whether an opened file is one of ours."""
+    return _NOTE in container.metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -13,12 +13,15 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from peclip_fast.data.decoding.ffmpeg import named_errors, open_video, packets
 from peclip_fast.data.decoding.jpeg import decode_plain_jpeg, is_plain_jpeg
-from peclip_fast.data.decoding.video_index import VideoIndex, build_index, packets, reason
+from peclip_fast.data.decoding.video_index import VideoIndex
+from peclip_fast.data.decoding.video_scan import begins_group, scan
 from peclip_fast.errors import InputError
 
-# Decoders that can pass over a frame of which no other is made, packet by packet.
-_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9"})
+
+class _FlawError(InputError):
+    """A damaged frame, or one that only seems so as decoding began at a false key frame."""
 
 
 class VideoFile:
@@ -29,7 +32,7 @@ class VideoFile:
 
     Args:
         path: the file.
-        start: first moment in seconds.
+        start: first moment in seconds, as players count them.
         end: end in seconds, exclusive.
         threads: decoder threads; 0 lets the decoder choose.
         index: of this file where it is known, which saves a pass over the packets.
@@ -47,143 +50,164 @@ class VideoFile:
         index: VideoIndex | None = None,
     ) -> None:
         self._path = path
+        self._threads = threads
         self._reformatter = VideoReformatter()
-        try:
-            self._container: InputContainer = av.open(str(path), mode="r")
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{path}: not a readable video: {reason(error)}") from None
-        try:
-            self._stream = self._video_stream()
-            self._stream.codec_context.thread_count = threads
-            self.index = index or build_index(path, self._container, self._stream)
-            self._frames = self.index.part(path, start, end)
-        except BaseException:
-            self._container.close()
-            raise
+        self.index = index or scan(path)
+        self._frames = self.index.part(path, start, end)
+        self._container, self._stream = open_video(path, threads)
+        self._fresh = True
 
     @property
     def num_frames(self) -> int:
         return len(self._frames)
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Frames as uint8 RGB (T, H, W, 3), upright; an index that comes again is decoded once."""
+        """Frames as uint8 RGB (T, H, W, 3), as players show them.
+
+        An index that comes again is decoded once.
+        """
         numbers = [self._frames[index] for index in indices]
         images = dict(self._images(set(numbers)))
-        return np.stack([images[number] for number in numbers])
+        with named_errors(self._path, "decoding failed"):
+            return np.stack([images[number] for number in numbers])
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Every frame in order, as uint8 RGB (H, W, 3), upright; one at a time in memory."""
-        for _, image in self._images(set(self._frames)):
-            yield image
+        """Every frame in order, as uint8 RGB (H, W, 3); one at a time in memory."""
+        # Where a decoder holds back too few frames, they come in another order than they are shown.
+        held: dict[int, NDArray[np.uint8]] = {}
+        following = iter(self._frames)
+        wanted = next(following)
+        for number, image in self._images(set(self._frames)):
+            held[number] = image
+            while wanted in held:
+                yield held.pop(wanted)
+                wanted = next(following, -1)
 
     def close(self) -> None:
         """Closes the file."""
         self._container.close()
 
-    def _video_stream(self) -> VideoStream:
-        if not self._container.streams.video:
-            raise InputError(f"{self._path}: no video stream in this file")
-        stream = self._container.streams.video[0]
-        if stream.codec_context is None:
-            raise InputError(f"{self._path}: unknown video codec")
-        return stream
+    def _rewound(self) -> tuple[InputContainer, VideoStream]:
+        """The file at its first packet: opened anew, as seeking may fail, or end elsewhere."""
+        if not self._fresh:
+            self._container.close()
+            self._container, self._stream = open_video(self._path, self._threads)
+        self._fresh = False
+        return self._container, self._stream
 
-    def _images(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """(number, image) of each wanted frame, in the order of the numbers.
+    def _images(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(number, image) of each wanted frame, as they come out of the decoder.
 
         Raises:
             InputError: one of them can't be decoded or has another size.
         """
         missing = set(wanted)
-        shape = None
         decode = self._decode_jpegs if self._holds_jpegs() else self._decode_video
-        try:
+        with named_errors(self._path, "decoding failed"):
             for number, image in decode(wanted):
-                if number not in missing:
-                    continue
-                if shape not in (None, image.shape):
-                    raise InputError(f"{self._path}: the frame size changes within the clip")
-                shape = image.shape
-                missing.discard(number)
-                yield number, image
+                if number in missing:
+                    missing.discard(number)
+                    yield number, image
                 if not missing:
                     return
-        except (av.FFmpegError, ValueError, MemoryError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{self._path}: decoding failed after {len(wanted) - len(missing)} of "
-                f"{len(wanted)} wanted frames: {reason(error)}"
-            ) from None
         raise InputError(
             f"{self._path}: cut short or damaged: frame {min(missing)} of "
             f"{self.index.num_frames} can't be decoded"
         )
 
     def _holds_jpegs(self) -> bool:
-        """Whether every packet is a JPEG, and a frame."""
-        return self.index.codec == "mjpeg" and len(self.index.first_packet) == self.index.num_frames
+        """Whether every packet is a JPEG, and a frame of square pixels."""
+        index = self.index
+        plain = index.codec == "mjpeg" and index.geometry.is_square
+        return plain and index.packets == index.num_frames
 
-    def _decode_jpegs(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def _decode_jpegs(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Packets that are JPEG files go to libjpeg-turbo, as the frames of a folder do."""
-        codec = self._stream.codec_context
-        numbers = {self.index.first_packet[self.index.groups[n]]: n for n in wanted}
-        self._container.seek(0)
-        for position, packet in enumerate(packets(self._container, self._stream)):
+        geometry = self.index.geometry
+        numbers = {self.index.positions[number]: number for number in wanted}
+        container, stream = self._rewound()
+        for position, packet in enumerate(packets(container, stream)):
             if position not in numbers:
                 continue
-            image = _jpeg(bytes(packet), codec.height, codec.width)
+            image = _jpeg(bytes(packet), geometry.decoded_height, geometry.decoded_width)
             if image is not None:
-                yield numbers[position], self._upright(image)
+                yield numbers[position], geometry.upright(image)
                 continue
-            for frame in codec.decode(packet):
-                self._check(frame, numbers[position])
-                yield numbers[position], self._upright(self._rgb(frame))
+            for frame in stream.codec_context.decode(packet):
+                if not frame.is_corrupt:
+                    yield numbers[position], self._shown(frame)
 
-    def _decode_video(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        numbers: dict[int | None, int] = {time: k for k, time in enumerate(self.index.times)}
-        for count, frame in enumerate(self._decode_groups(wanted)):
-            number = numbers.get(frame.pts) if self.index.timed else count
-            if number is None:
-                continue
-            self._check(frame, number)
-            if number in wanted:
-                yield number, self._upright(self._rgb(frame))
-
-    def _decode_groups(self, wanted: set[int]) -> Iterator[VideoFrame]:
-        codec = self._stream.codec_context
+    def _decode_video(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Decodes the groups that are needed, or all up to the last where that doesn't do."""
         needed = self.index.needed_groups(wanted)
-        times = {self.index.times[number] for number in wanted}
-        skips = self.index.timed and self.index.codec in _SKIPPING
-        starts = {packet: group for group, packet in enumerate(self.index.first_packet)}
-        group = -1
-        self._container.seek(0)
-        for position, packet in enumerate(packets(self._container, self._stream)):
-            group = starts.get(position, group)
+        every = set(range(max(needed) + 1))
+        for groups in (every,) if needed == every else (needed, every):
+            try:
+                for number, frame in self._decode_groups(wanted, groups):
+                    yield number, self._shown(frame)
+            except (_FlawError, av.FFmpegError):
+                if groups == every:
+                    raise
+
+    def _decode_groups(
+        self, wanted: Collection[int], needed: Collection[int]
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        """(number, frame) of wanted frames, from groups of which each is whole.
+
+        Raises:
+            _FlawError: a frame is damaged, or a group doesn't begin with a key frame.
+        """
+        numbers = self.index.numbers
+        begun = self.index.first_packet[0]  # there is nowhere else to begin
+        for start, frame in self._frames_of(wanted, needed):
+            number = -1 if frame.pts is None else numbers.get(frame.pts, -1)
+            if number < 0 or (start != begun and number < numbers.get(start, 0)):
+                continue  # what is shown before the key frame builds on what wasn't decoded
+            if start != begun and not (frame.pts == start and begins_group(frame)):
+                raise _FlawError(f"{self._path}: decoding can't begin at frame {number}")
+            begun = start
+            if frame.is_corrupt:
+                raise _FlawError(f"{self._path}: frame {number} is damaged")
+            if number in wanted:
+                yield number, frame
+
+    def _frames_of(
+        self, wanted: Collection[int], needed: Collection[int]
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        """All frames of some groups, each with the packet where the decoder began.
+
+        A packet's time is its position for the decoder, which hands it on to the frame.
+        """
+        index = self.index
+        kept = {index.positions[number] for number in wanted}
+        starts = {packet: group for group, packet in enumerate(index.first_packet)}
+        container, stream = self._rewound()
+        codec = stream.codec_context
+        group, start, last = -1, 0, max(needed)
+        for position, packet in enumerate(packets(container, stream)):
+            if position in starts:
+                group = starts[position]
+                if group > last:
+                    break
+                if group in needed and group - 1 not in needed:
+                    start = position
+                elif group not in needed and group - 1 in needed:
+                    # The frames that the decoder still holds back come out before it starts anew.
+                    yield from ((start, frame) for frame in codec.decode(None))
+                    codec.flush_buffers()
             if group in needed:
-                if skips:
-                    codec.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
-                yield from codec.decode(packet)
-            elif position in starts and group - 1 in needed:
-                # The frames that the decoder still holds back come out before it starts anew.
-                yield from codec.decode(None)
-                codec.flush_buffers()
-            if group > max(needed):
-                return
-        yield from codec.decode(None)
+                packet.pts = position
+                if index.skips:
+                    codec.skip_frame = "DEFAULT" if position in kept else "NONREF"
+                yield from ((start, frame) for frame in codec.decode(packet))
+        yield from ((start, frame) for frame in codec.decode(None))
 
-    def _check(self, frame: VideoFrame, number: int) -> None:
-        if frame.is_corrupt:
-            raise InputError(f"{self._path}: frame {number} is damaged")
-
-    def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+    def _shown(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        geometry = self.index.geometry
+        if (frame.height, frame.width) != (geometry.decoded_height, geometry.decoded_width):
+            raise InputError(f"{self._path}: the frame size changes within the clip")
         # One reformatter for all frames: making a new one takes longer than its work.
-        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return image.astype(np.uint8, copy=False)
-
-    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        turns = self.index.turns
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return geometry.rgb(frame, self._reformatter)
 
 
 def _jpeg(packet: bytes, height: int, width: int) -> NDArray[np.uint8] | None:

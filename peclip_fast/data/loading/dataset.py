@@ -21,7 +21,7 @@ from peclip_fast.data.transforms.augment import (
     centre_transform,
     draw_transform,
 )
-from peclip_fast.data.transforms.sampling import sample_indices
+from peclip_fast.data.transforms.sampling import sample_indices, sample_window
 from peclip_fast.errors import InputError
 
 # What a sampler asks for, (epoch, index): the epoch comes along, so that workers need no state.
@@ -131,9 +131,12 @@ class ClipDataset(Dataset[dict[str, Any] | BadClip]):
             item["description"] = record.description
         return item
 
-    def draw_frames(self, num_frames: int, generator: torch.Generator) -> list[int]:
+    def draw_frames(self, num_frames: int, generator: torch.Generator | None = None) -> list[int]:
         """Which frames of a clip are taken: the first draw of every item."""
-        return sample_indices(num_frames, self.config.frames, self.train, generator)
+        length = self.config.frames
+        if self.config.sampling == "window":
+            return sample_window(num_frames, length, self.config.stride, self.train, generator)
+        return sample_indices(num_frames, length, self.train, generator)
 
     def draw_transform(self, height: int, width: int, generator: torch.Generator) -> ClipTransform:
         """What is done to the frames of a clip of this size: the second draw."""

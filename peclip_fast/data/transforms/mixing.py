@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,7 +40,7 @@ def mix_batch(
     choice = rng.random()
     if len(frames) == 0 or choice >= config.mixup + config.fmix:
         return frames, targets
-    partners = torch.from_numpy(rng.permutation(len(frames))).to(frames.device)
+    partners = _to_device(rng.permutation(len(frames)), frames.device)
     if choice < config.mixup:
         share = float(rng.beta(config.mixup_alpha, config.mixup_alpha))
         share = min(max(share, config.mixup_min), config.mixup_max)
@@ -47,9 +49,15 @@ def mix_batch(
         share = float(rng.beta(config.fmix_alpha, config.fmix_alpha))
         mask = fmix_mask(frames.shape[-2:], share, config.fmix_decay, rng)
         share = float(mask.mean())
-        keep = torch.from_numpy(mask).to(frames.device)
+        keep = _to_device(mask, frames.device)
         mixed = torch.where(keep, frames, frames[partners])
     return mixed, torch.lerp(targets[partners], targets, share)
+
+
+def _to_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Through pinned memory, as a copy from other memory waits for all that the GPU has to do."""
+    tensor = torch.from_numpy(values)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def fmix_mask(

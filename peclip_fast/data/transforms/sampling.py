@@ -1,4 +1,4 @@
-"""Which frames of a clip are taken (the TSN sampling of the field)."""
+"""Which frames of a clip are taken: one of each segment (TSN's), or a window of the clip."""
 
 from __future__ import annotations
 
@@ -38,3 +38,34 @@ def sample_indices(
         return [k * length + offset for k, offset in enumerate(offsets)]
     tick = num_frames / segments
     return [int(tick / 2 + tick * k) for k in range(segments)]
+
+
+def sample_window(
+    num_frames: int,
+    length: int = 16,
+    stride: int = 1,
+    train: bool = False,
+    generator: torch.Generator | None = None,
+) -> list[int]:
+    """Frames in a row, of every ``stride``-th frame of the clip, which goes round and round.
+
+    Args:
+        num_frames: frames of the clip, at least 1.
+        length: how many indices to give.
+        stride: from one frame to the next.
+        train: a window that starts anywhere, otherwise the middle one.
+        generator: source of the random numbers in training; None is torch's global one.
+
+    Returns:
+        ``length`` indices in ``[0, num_frames)``, which start anew after the last one.
+    """
+    if num_frames < 1 or length < 1 or stride < 1:
+        raise ValueError(
+            f"sample_window: {num_frames} frames, {length} of them, {stride} apart; all must be at "
+            "least 1"
+        )
+    taken = range(0, num_frames, stride)
+    start = max(0, (len(taken) - length) // 2)
+    if train:
+        start = int(torch.randint(len(taken), (), generator=generator))
+    return [taken[(start + k) % len(taken)] for k in range(length)]

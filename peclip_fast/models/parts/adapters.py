@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from peclip_fast import ops
 from peclip_fast.errors import InputError
+from peclip_fast.ops.backends import named_or_auto
 
 
 def bottleneck_width(width: int, reduction: int) -> int:
@@ -24,7 +25,7 @@ class BottleneckAdapter(nn.Module):
     Args:
         width: D.
         hidden: h, the bottleneck's width.
-        backend: of the operator.
+        backend: of the operator; ``auto`` where that has none of this name.
         skip: whether x itself is added.
         scale: of what the adapter adds.
     """
@@ -35,10 +36,11 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, hidden)
         self.up = nn.Linear(hidden, width)
-        self.backend, self.skip, self.scale = backend, skip, scale
+        self.backend = named_or_auto("bottleneck_adapter", backend)
+        self.skip, self.scale = skip, scale
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x, residual (..., D) -> (..., D)."""
+    def forward(self, x: Tensor, residual: Tensor | None, factor: float = 1.0) -> Tensor:
+        """x, residual (..., D) -> (..., D); ``factor`` is one more of what the adapter adds."""
         return ops.bottleneck_adapter(
             x,
             self.down.weight,
@@ -47,7 +49,7 @@ class BottleneckAdapter(nn.Module):
             self.up.bias,
             residual,
             skip=self.skip,
-            scale=self.scale,
+            scale=self.scale * factor,
             backend=self.backend,
         )
 
@@ -96,7 +98,7 @@ class TemporalAdapter(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
         self.scaling = scaling
-        self.backend = backend
+        self.backend = named_or_auto("temporal_adapter", backend)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual (B, T, L, D) -> residual + x + TDA(x), same shape."""

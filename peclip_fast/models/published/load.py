@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint, read_state
@@ -17,6 +19,7 @@ def load_published(
     vision_heads: int | None = None,
     text_heads: int | None = None,
     temporal_heads: int | None = None,
+    normalize: Literal["none", "clip"] = "none",
 ) -> AdaptedCLIP:
     """The model equal to a ``.pth`` of a method's published program, in eval mode.
 
@@ -32,6 +35,8 @@ def load_published(
         vision_heads: of each vision block; a head for each 64 channels unless given.
         text_heads: of each text block; the same.
         temporal_heads: of each layer of attention over the frames, for methods that have some.
+        normalize: "none" is a model that takes what the program's model takes; "clip" one that
+            takes pixels in [0, 1], where the program's loader takes CLIP's mean and deviation off.
 
     Raises:
         InputError: not such a checkpoint, or one for other classes or sizes, with the names of
@@ -41,4 +46,6 @@ def load_published(
     texts = None if class_texts is None else tuple(class_texts)
     heads = vision_heads, text_heads, temporal_heads
     state = read_state(Path(path))
-    return model.from_published(PublishedCheckpoint(method, str(path), state, texts, *heads))
+    loaded = model.from_published(PublishedCheckpoint(method, str(path), state, texts, *heads))
+    loaded.config = replace(loaded.config, normalize=normalize)
+    return loaded

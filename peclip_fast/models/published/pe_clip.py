@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import open_clip
-import torch
 from torch import Tensor
 
 from peclip_fast.config.methods.pe_clip import PECLIPConfig
@@ -15,29 +14,31 @@ from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import NEEDED, model_config
-from peclip_fast.models.storage import refuse_other_tensors
+from peclip_fast.models.published.embedded_texts import (
+    LEARNER,
+    PREFIX,
+    SUFFIX,
+    class_tokens,
+    text_of,
+)
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
 Model = TypeVar("Model", bound=AdaptedCLIP)
-CLIP, LEARNER = "clip_model.", "prompt_learner."
+CLIP = "clip_model."
 TABLE = f"{CLIP}token_embedding.weight"
-PREFIX, SUFFIX = f"{LEARNER}token_prefix", f"{LEARNER}token_suffix"
 BLOCKS = {"text": f"{CLIP}transformer.", "vision": f"{CLIP}visual.transformer."}
 
 
 def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     """The equal model, in eval mode; load_published() says more."""
     source = checkpoint.source
-    if checkpoint.temporal_heads is not None:
-        raise InputError(
-            f"temporal_heads={checkpoint.temporal_heads}: expected none, as pe_clip has no "
-            "attention over the frames"
-        )
+    checkpoint.refuse_heads("temporal_heads", "has no attention over the frames")
     # The program stores its encoders twice.
     state = {n: t for n, t in checkpoint.state.items() if n.startswith((CLIP, LEARNER))}
     settings = _infer_settings(state, source)
-    tokens = _class_tokens(state, checkpoint.class_texts, source)
     given_texts = checkpoint.class_texts
+    usual = tuple(PUBLISHED_ACTION_UNITS.values())
+    tokens = class_tokens(state, TABLE, given_texts, usual, source)
     texts = [_text_of(row) for row in tokens] if given_texts is None else list(given_texts)
     config = PECLIPConfig(backbone="published checkpoint", texts=texts, **settings)
     own = {n.removeprefix(CLIP): t for n, t in state.items() if n.startswith(CLIP)}
@@ -52,10 +53,7 @@ def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
         raise InputError(f"{source}: its class texts can't be recovered; give class_texts")
     mine = {published_name(n): t for n, t in model.state_dict().items()}
     given = {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)}
-    refuse_other_tensors(source, given, mine)
-    with torch.no_grad():
-        for name, tensor in mine.items():
-            tensor.copy_(given[name])
+    checkpoint.fill(mine, given)
     model.remember_backbone()
     return model.eval()
 
@@ -119,52 +117,10 @@ def _infer_settings(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     }
 
 
-def _class_tokens(
-    state: dict[str, Tensor], class_texts: Sequence[str] | None, source: str
-) -> list[list[int]]:
-    """The tokens of every class text from start to end, checked against the embedded suffixes.
-
-    A checkpoint without a token table gets one that knows the tokens of its own texts.
-    """
-    suffix = state[SUFFIX].float()
-    texts = list(PUBLISHED_ACTION_UNITS.values()) if class_texts is None else class_texts
-    tokens = [[START, *tokenizer().encode(text), END] for text in texts]
-    fits = len(tokens) == len(suffix) and max(map(len, tokens)) <= suffix.shape[1] + 1
-    if fits:
-        padded = torch.tensor([row[1:] + [0] * (suffix.shape[1] + 1 - len(row)) for row in tokens])
-        if TABLE not in state:
-            state[TABLE] = _table_of(padded, state)
-        # A table that was kept in half precision has lost some bits.
-        if torch.allclose(state[TABLE][padded].float(), suffix, rtol=1e-3, atol=1e-6):
-            return tokens
-    if class_texts is None and TABLE in state:
-        return [[START, *_recover(row, state[TABLE].float())] for row in suffix]
-    raise InputError(
-        f"{source}: tensors differ: {PREFIX} and {SUFFIX} are of {len(suffix)} classes with texts "
-        f"of their own, not the embeddings of the {len(tokens)} class texts "
-        + ("of Table 1; give class_texts" if class_texts is None else "given")
-    )
-
-
-def _table_of(padded: Tensor, state: Mapping[str, Tensor]) -> Tensor:
-    """A token table with the rows that the suffixes show, zero elsewhere."""
-    suffix = state[SUFFIX]
-    table = suffix.new_zeros(END + 1, suffix.shape[-1])
-    table[padded.flatten()] = suffix.flatten(0, 1)
-    table[START] = state[PREFIX][0, 0]
-    return table
-
-
-def _recover(suffix: Tensor, table: Tensor) -> list[int]:
-    """Token ids of embedded rows (n, Dt), up to the end-of-text token."""
-    nearest = torch.cdist(suffix, table.float()).argmin(1).tolist()
-    return nearest[: nearest.index(END) + 1] if END in nearest else nearest
-
-
 def _text_of(tokens: list[int]) -> str:
     """A text that has these tokens; Table 1's own spelling where it is one of its texts."""
     body = [t for t in tokens if t not in (START, END)]
     for text in PUBLISHED_ACTION_UNITS.values():
         if tokenizer().encode(text) == body:
             return text
-    return tokenizer().decode(body).strip()
+    return text_of(tokens)

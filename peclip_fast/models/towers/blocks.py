@@ -49,6 +49,17 @@ class FrozenBlock(ABC):
     def norm_2(self, x: Tensor) -> Tensor:
         """What the MLP reads of x, (..., D) -> (..., D)."""
 
+    @abstractmethod
+    def product(self, y: Tensor) -> Tensor:
+        """The product for queries, keys and values by itself, without biases: (..., D) -> (.., 3D).
+
+        ``attend(x, qkv=lambda y: block.product(f(y)))`` is the attention of y + f(y).
+        """
+
+    def without_positions(self) -> FrozenBlock:
+        """The block for tokens that aren't those of one frame, which have no places in it."""
+        return self
+
     def attend(
         self,
         x: Tensor,
@@ -119,6 +130,10 @@ class PlainBlock(FrozenBlock):
         q, k, v = (q, *kv.chunk(2, -1))
         q, k, v = (t.unflatten(-1, (self.attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         return q, k, v
+
+    def product(self, y: Tensor) -> Tensor:
+        """See FrozenBlock."""
+        return F.linear(y, self.packed()[0])
 
     def merge(self, mixed: Tensor, backend: str = "auto") -> Tensor:
         """See FrozenBlock."""
@@ -246,6 +261,18 @@ class TimmBlock(FrozenBlock):
             q, k, v = q + dq[:, :queries], k + dk, v + dv
         q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         return self._turned(attn.q_norm(q)).type_as(v), self._turned(attn.k_norm(k)).type_as(v), v
+
+    def product(self, y: Tensor) -> Tensor:
+        """See FrozenBlock."""
+        attn = self.block.attn
+        if attn.qkv is not None:
+            return F.linear(y, attn.qkv.weight)
+        layers = attn.q_proj, attn.k_proj, attn.v_proj
+        return torch.cat([F.linear(y, layer.weight) for layer in layers], -1)
+
+    def without_positions(self) -> FrozenBlock:
+        """See FrozenBlock."""
+        return TimmBlock(self.block, None, self.prefix)
 
     def _turned(self, q: Tensor) -> Tensor:
         """q or k turned by its patches' positions (RoFormer, arXiv 2104.09864, in two axes)."""

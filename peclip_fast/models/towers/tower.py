@@ -19,10 +19,12 @@ class Tower(ABC):
 
     Attributes:
         blocks: of the backbone.
+        width: of their tokens.
         causal: whether a token sees only itself and those before it.
     """
 
     blocks: list[FrozenBlock]
+    width: int
     causal: bool = False
 
     @abstractmethod

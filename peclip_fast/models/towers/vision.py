@@ -36,7 +36,6 @@ class VisionTower(Tower):
         mean, std: of the pixels in [0, 1] that the backbone was trained on, for each channel.
     """
 
-    width: int
     prefix: int
     queries: int | None
 
@@ -55,6 +54,11 @@ class VisionTower(Tower):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Of the frames that embed() takes."""
+
+    @property
+    @abstractmethod
+    def last_norm(self) -> tuple[str, ...]:
+        """The backbone's tensors of the norm after the blocks, as patterns of fnmatch."""
 
     @abstractmethod
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
@@ -120,6 +124,11 @@ class CLIPVision(VisionTower):
         """See VisionTower."""
         return self.visual.conv1.weight.dtype
 
+    @property
+    def last_norm(self) -> tuple[str, ...]:
+        """See VisionTower."""
+        return ("visual.ln_post.*",)
+
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""
         visual, count = self.visual, frames.shape[0]
@@ -184,6 +193,12 @@ class TimmVision(VisionTower):
     def dtype(self) -> torch.dtype:
         """See VisionTower."""
         return self.trunk.blocks[0].attn.proj.weight.dtype
+
+    @property
+    def last_norm(self) -> tuple[str, ...]:
+        """See VisionTower; it may stand before or after the pooling."""
+        norms = {"norm": self.trunk.norm, "fc_norm": self.trunk.fc_norm}
+        return tuple(f"visual.trunk.{n}.*" for n, norm in norms.items() if list(norm.parameters()))
 
     def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
         """See VisionTower."""

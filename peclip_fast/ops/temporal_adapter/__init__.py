@@ -5,7 +5,7 @@ to h, the `recurrence` over the frames, and `up` from h to D.
 """
 
 # The backends register themselves.
-from peclip_fast.ops.temporal_adapter import cpu, cuda, triton
+from peclip_fast.ops.temporal_adapter import cpu, cuda, cudnn, triton
 from peclip_fast.ops.temporal_adapter.operator import temporal_adapter
 from peclip_fast.ops.temporal_adapter.reference import temporal_adapter_reference
 from peclip_fast.ops.temporal_adapter.weights import (
@@ -22,6 +22,7 @@ __all__ = [
     "TemporalWeights",
     "cpu",
     "cuda",
+    "cudnn",
     "gru_weights",
     "gru_with",
     "temporal_adapter",

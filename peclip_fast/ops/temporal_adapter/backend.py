@@ -66,11 +66,9 @@ def register(
     def backward_flat(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         kept, weights = saved(*rest[:count]), TemporalWeights(*rest[count:-2])
         dx, gradients = backward(grad, x, kept, weights, *rest[-2:])
-        # A copy each: an operator must not give two parts of one tensor.
+        taken = {_storage(t) for t in (grad, x, *kept, *weights) if t is not None}
         return tuple(
-            x.new_empty(0)
-            if g is None or t is None
-            else torch.empty_like(t, memory_format=torch.contiguous_format).copy_(g)
+            x.new_empty(0) if g is None or t is None else _of_its_own(g, t, taken)
             for g, t in zip((dx, *gradients), (x, *weights), strict=True)
         )
 
@@ -90,6 +88,25 @@ def register(
         added=("residual",),
         schemas=_schemas(saved._fields),
     )
+
+
+def _storage(t: Tensor) -> int:
+    return t.untyped_storage()._cdata
+
+
+def _of_its_own(gradient: Tensor, like: Tensor, taken: set[int]) -> Tensor:
+    """The gradient in the dtype of `like`, or a copy: an operator must give nothing that it was
+    given, and no two parts of one tensor."""
+    storage = _storage(gradient)
+    if (
+        gradient.dtype == like.dtype
+        and gradient.is_contiguous()
+        and gradient.untyped_storage().nbytes() == gradient.nbytes
+        and storage not in taken
+    ):
+        taken.add(storage)
+        return gradient
+    return torch.empty_like(like, memory_format=torch.contiguous_format).copy_(gradient)
 
 
 def _schemas(saved: tuple[str, ...]) -> tuple[str, str]:

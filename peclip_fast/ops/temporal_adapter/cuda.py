@@ -7,7 +7,8 @@ left are the gradients of the weights, sums over all rows, which are products in
     with a, what the up-projection read, and its factor   dy^T [a | s]
     with the normalised x^, and ds as a column of dd      [dd | ds]^T x^
 
-Kept for the backward pass are x, its mean and rstd, s, and [d | g' | 1]; gates are computed again.
+Kept for the backward pass are x, its mean and rstd, s, [d | g' | 1], and the folded weights; gates
+are computed again.
 """
 
 from __future__ import annotations
@@ -29,13 +30,11 @@ from peclip_fast.ops.temporal_adapter.cuda_kernels import (
     addresses,
     gate_biases,
     padded,
+    refused,
     round_up,
-    too_large,
     wide,
 )
 from peclip_fast.ops.temporal_adapter.weights import EPSILON, OP, SCALING_NUMBERS, TemporalWeights
-
-RESET, UPDATE, HIDDEN_NEW, INPUT_NEW = range(4)  # enum Block in csrc/: the gates' gradients
 
 declare(
     OP,
@@ -47,7 +46,7 @@ declare(
         width=(1, 4096),
         hidden=(1, 192),
         frames=(1, 2**31 - 1),
-        too_large=too_large,
+        refused=refused,
     ),
 )
 
@@ -61,16 +60,30 @@ class SavedByCUDA(NamedTuple):
     s: Tensor
     inputs: Tensor
     """[d | g' | 1], (B, T, L, 2h + 8), with h rounded up."""
+    folded_weight: Tensor
+    """With the next four, Folded; the last two are empty without a scale."""
+    folded_sums: Tensor
+    folded_offsets: Tensor
+    folded_scale: Tensor
+    folded_scale_sums: Tensor
 
 
 def saved_like(
     x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype
 ) -> SavedByCUDA:
     """Like what `forward` keeps."""
-    rows, hidden = x.shape[:3], round_up(weights.down_weight.shape[0], TILE_COLUMNS)
-    mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    s = x.new_empty(0 if weights.scale_weight is None else rows, dtype=torch.float32)
-    return SavedByCUDA(mean, rstd, s, x.new_empty((*rows, 2 * hidden + TILE_COLUMNS), dtype=dtype))
+    rows, (h, width) = x.shape[:3], weights.down_weight.shape
+    hidden, scaled = round_up(h, TILE_COLUMNS), weights.scale_weight is not None
+
+    def single(*shape: int) -> Tensor:
+        return x.new_empty(shape, dtype=torch.float32)
+
+    return SavedByCUDA(
+        single(*rows), single(*rows), single(*rows) if scaled else single(0),
+        x.new_empty((*rows, 2 * hidden + TILE_COLUMNS), dtype=dtype),
+        x.new_empty((h, width), dtype=dtype), single(hidden), single(hidden),
+        single(round_up(width, TILE_DEPTH) if scaled else 0), single(2 if scaled else 0),
+    )  # fmt: skip
 
 
 def forward(
@@ -112,8 +125,8 @@ def forward(
         )  # fmt: skip
     if not save:
         return out, None
-    s = x.new_empty(0, dtype=torch.float32) if s is None else s
-    return out, SavedByCUDA(mean, rstd, s, inputs)
+    nothing = x.new_empty(0, dtype=torch.float32)
+    return out, SavedByCUDA(mean, rstd, nothing if s is None else s, inputs, *folded.saved(nothing))
 
 
 class _Results(NamedTuple):
@@ -143,11 +156,11 @@ def _run_backward(
     grad: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
 ) -> _Results:  # fmt: skip
-    mean, rstd, s, inputs = kept
+    mean, rstd, s, inputs = kept[:4]
     rows, w = x.shape[:3], weights
     call = Call.of(x, w.down_weight.shape[0], dtype)
     hidden, columns = call.shape[4], inputs.shape[3]
-    folded = Folded.of(weights, dtype)
+    folded = Folded.restored(*kept[4:])
     up, hh_back, hh, ih, ih_back, down = call.pack(
         dtype, (w.up_weight.mT, 1, 1, True), (w.weight_hh.mT, 1, 3, False),
         (w.weight_hh, 3, 1, False), (w.weight_ih, 3, 1, False), (w.weight_ih.mT, 1, 3, False),
@@ -185,11 +198,13 @@ def _weight_gradients(
     dy: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, results: _Results
 ) -> TemporalWeights:
     """Sums over all rows, in float32; dy is in the products' dtype."""
-    mean, rstd, _, inputs = kept
+    mean, rstd, _, inputs = kept[:4]
     h, hidden = weights.down_weight.shape[0], results.dgates.shape[3] // 4
     dgates = _product(results.dgates, inputs).view(4, hidden, -1)
-    of_input = dgates[[RESET, UPDATE, INPUT_NEW], :h]
-    of_hidden = dgates[[RESET, UPDATE, HIDDEN_NEW], :h]
+    # In the order of enum Block: reset, update, hidden new, input new. No lists as indices: each
+    # would be copied to the GPU, which waits for it.
+    of_hidden = dgates[:3, :h]
+    of_input = torch.cat([dgates[:2, :h], dgates[3:, :h]])
     dup = _product(dy, results.activated)
     dnormalised, sums = _with_normalised(results.scaled, x, mean, rstd)
     gamma, beta = weights.norm_weight.float(), weights.norm_bias.float()
@@ -215,7 +230,7 @@ def _weight_gradients(
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the outer products of all rows of a and b, in float32."""
     a, b = a.flatten(0, -2).mT, b.flatten(0, -2)
-    if a.is_cuda and a.dtype != torch.float32:
+    if a.device.type != "cpu" and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
 

@@ -22,8 +22,10 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def too_large(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -> str | None:
-    """Whether a block's shared memory holds what each kernel needs."""
+def refused(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -> str | None:
+    """Why this GPU can't run them, or has too little shared memory for a block of one, or None."""
+    if problem := extension.cuda_problem(device):
+        return problem
     # Not every torch says in its types that this is there.
     properties: Any = torch.cuda.get_device_properties(device)
     has = properties.shared_memory_per_block_optin
@@ -124,6 +126,18 @@ class Folded:
             scale = padded(row * gamma, TILE_DEPTH)
         columns = padded(sums, TILE_COLUMNS), padded(offsets, TILE_COLUMNS)
         return cls(folded, *columns, scale, scale_sums)
+
+    def saved(self, nothing: Tensor) -> tuple[Tensor, ...]:
+        """For the backward pass, with `nothing`, an empty tensor, for what is None."""
+        fields = (self.weight, self.sums, self.offsets, self.scale, self.scale_sums)
+        return tuple(torch.empty_like(nothing) if t is None else t for t in fields)
+
+    @classmethod
+    def restored(cls, *saved: Tensor) -> Folded:
+        """From what saved() gave."""
+        weight, sums, offsets, *scale = saved
+        of_scale = scale if scale[0].numel() else (None, None)
+        return cls(weight, sums, offsets, *of_scale)
 
 
 def gate_biases(w: TemporalWeights) -> Tensor:

@@ -9,6 +9,7 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
 from peclip_fast.ops.dtypes import FLOATS, product_dtype
 from peclip_fast.ops.register import refuse_forward_mode
+from peclip_fast.ops.temporal_adapter import cudnn
 from peclip_fast.ops.temporal_adapter.reference import temporal_adapter_reference
 from peclip_fast.ops.temporal_adapter.weights import OP, SCALINGS, TemporalWeights
 
@@ -47,7 +48,8 @@ def temporal_adapter(
         up_weight, up_bias: (D, h) and (D,).
         scaling: where the scale s multiplies: ``none``, ``input`` of the recurrence, what comes
             out of the ``recurrence``, or ``after_up``, the up-projection (the paper's).
-        backend: ``auto``, ``reference``, ``cpu``, ``triton`` or ``cuda``.
+        backend: ``auto``, ``reference``, ``cpu``, ``triton``, ``cuda``, or ``cudnn``, which is the
+            reference around cuDNN's GRU.
 
     x and the weights have one dtype. Under autocast the products are in autocast's dtype, as
     F.linear's would be, while x and the residual are added in their own; the result has the dtype
@@ -68,6 +70,10 @@ def temporal_adapter(
         dtype = product_dtype(x)
         hidden, width = down_weight.shape
         chosen = backends.select(OP, backend, x.device, dtype, width, hidden, x.shape[1])
+        if chosen == "cudnn":
+            return temporal_adapter_reference(
+                x, residual, weights, scaling=scaling, recurrence=cudnn.recurrence
+            )
         if chosen != "reference":
             return _fused(chosen, x, residual, weights, scaling, dtype)
     return temporal_adapter_reference(x, residual, weights, scaling=scaling)

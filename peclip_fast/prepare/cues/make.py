@@ -22,6 +22,7 @@ from peclip_fast.data.cues.store import (
     write_index,
 )
 from peclip_fast.data.decoding.clip_source import locate_record, open_record
+from peclip_fast.data.decoding.stamps import content_stamp
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
 from peclip_fast.faces.landmarks import LandmarkModel
@@ -156,7 +157,8 @@ def _make(
     models = _opened(parsing)
     try:
         _, part = locate_record(record)
-        note = json.dumps({"frames": len(part), **origins})
+        clip = content_stamp(record.path)
+        note = json.dumps({"frames": len(part), "clip": clip, **origins})
         cues = _kept(target, note, len(part))
         if cues is not None:
             return _Made(len(part), cues.faces, now=False)

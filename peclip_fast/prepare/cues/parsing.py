@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peclip_fast.data.cues.regions import REGIONS
-from peclip_fast.data.text_files import read_lines
 from peclip_fast.errors import InputError
 from peclip_fast.faces.landmarks import Array, Rectangle
+from peclip_fast.text_files import read_lines, shown, whole_number
 
+_MOST_CLASSES = 10_000
 SIDE = 128  # most pixels of a map's longer side
 _INPUT = 512  # pixels of a side where the file leaves it open: that of BiSeNet's models
 # ImageNet's, of RGB in 0 to 1.
@@ -91,15 +92,16 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """
     regions: dict[int, str] = {}
     for source, line in read_lines(path):
-        number, _, region = (part.strip() for part in line.partition(":"))
-        if not (number.isascii() and number.isdigit()) or region not in REGIONS:
+        written, _, region = (part.strip() for part in line.partition(":"))
+        number = whole_number(written)
+        if number is None or number > _MOST_CLASSES or region not in REGIONS:
             raise InputError(
                 f"{source}: expected 'number: region' with a region of {', '.join(REGIONS)}, got "
-                f"'{line.strip()}'"
+                f"{shown(line)}"
             )
-        if int(number) in regions:
+        if number in regions:
             raise InputError(f"{source}: a second line for class {number}")
-        regions[int(number)] = region
+        regions[number] = region
     numbers = range(max(regions, default=0) + 1)
     for missing in {*numbers} - regions.keys():
         raise InputError(f"{path}: no line for class {missing}; expected one for each class")

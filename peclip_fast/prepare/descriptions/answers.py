@@ -50,7 +50,7 @@ class Answers:
         for number, line in enumerate(data[: self._length].split(b"\n")[:-1], start=1):
             try:
                 key, text = _parsed(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 self._file.close()
                 raise InputError(f"{path}:{number}: no answer of an LLM ({error})") from None
             self.found[key] = text

@@ -13,7 +13,6 @@ from peclip_fast.data.cues.clip_names import clip_name
 from peclip_fast.data.cues.descriptions import read_descriptions
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.splits import completed, open_splits
-from peclip_fast.data.text_files import read_text
 from peclip_fast.prepare.descriptions.answers import Answers
 from peclip_fast.prepare.descriptions.asking import Asking
 from peclip_fast.prepare.descriptions.cost import Spent, estimate
@@ -21,6 +20,7 @@ from peclip_fast.prepare.descriptions.endpoint import Endpoint
 from peclip_fast.prepare.descriptions.leaks import LeakFilter
 from peclip_fast.prepare.descriptions.prompt import PROMPT, Question, filled
 from peclip_fast.prepare.descriptions.removals import write_texts
+from peclip_fast.text_files import read_text
 
 
 class Described(NamedTuple):

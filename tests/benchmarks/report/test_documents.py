@@ -261,6 +261,24 @@ def test_wrong_markers(
     assert complaints(written) == [f"docs/more.md:{expected}"]
 
 
+def test_faults_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"title": "CSV files", "inputs": 10_000, "refused": 7000, "accepted": 2998,
+         "slowest_s": 0.1234, "findings": [{"times": 1}, {"times": 1}]},
+        {"title": "kills", "inputs": 50, "refused": 0, "accepted": 50, "slowest_s": 12.3,
+         "findings": []},
+    ]  # fmt: skip
+    (tmp_path / "README.md").write_text("<!-- results: faults-cpu -->\n<!-- end -->\n")
+    assert report.main([], tmp_path) == 0
+    assert "`PYTHONPATH=tests python -m faults` writes" in (tmp_path / "README.md").read_text()
+    write_results(tmp_path, "faults-cpu", rows, seed=3, minutes=61.5)
+    assert report.main([], tmp_path) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "| CSV files | 10,000 | 7,000 | 2,998 | 0.12 | 2 |\n" in text
+    assert "| kills | 50 | 0 | 50 | 12.3 | 0 |\n" in text
+    assert "*Seed 3, 61.5 minutes; Some Processor" in text
+
+
 def test_scaling_and_loss_curves_are_drawn(
     tmp_path: Path, complaints: Callable[[Path], list[str]]
 ) -> None:

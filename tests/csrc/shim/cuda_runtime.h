@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "mma.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -106,6 +108,7 @@ enum cudaError_t : int {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorLaunchFailure = 719,
+    cudaErrorNotPermitted = 800,
 };
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,

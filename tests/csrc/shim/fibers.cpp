@@ -227,6 +227,15 @@ uint64_t exchange(unsigned mask, uint64_t value, unsigned source, const char* fi
     return me.value;
 }
 
+const Product* meet_to_multiply(const Product& mine, const char* file, int line) {
+    const unsigned first = running.thread / kWarp * kWarp;
+    static Product products[kMaxThreads];
+    products[running.thread] = mine;
+    if (meet(0xffffffff, file, line)) return products + first;
+    leave();
+    return nullptr;
+}
+
 void fail(const void* at, const void* other, const char* format, ...) {
     va_list list;
     va_start(list, format);

@@ -2,6 +2,7 @@
 // with the limits that a GPU has.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -58,7 +59,10 @@ cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int v
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
         value > shared_limit())
         return note(cudaErrorInvalidValue);
-    allowed()[kernel] = value;
+    int& allows = allowed()[kernel];
+    // On a GPU that is allowed, but another thread may be about to launch what needs more.
+    if (value < allows) return note(cudaErrorNotPermitted);
+    allows = value;
     return cudaSuccess;
 }
 
@@ -78,8 +82,8 @@ cudaError_t launch(const Launch& launch) {
         return note(cudaErrorInvalidConfiguration);
     cudaFuncAttributes attributes;
     get_attributes(&attributes, launch.kernel);
-    if (config.dynamicSmemBytes > size_t(attributes.maxDynamicSharedSizeBytes) ||
-        config.numAttrs != 0)
+    const int most = std::min(attributes.maxDynamicSharedSizeBytes, shared_limit());
+    if (config.dynamicSmemBytes > size_t(most) || config.numAttrs != 0)
         return note(cudaErrorInvalidValue);
     if (run_grid(launch)) return cudaSuccess;
     last_failure = source_line(launch.kernel, "-fps") + ", " + failure();
@@ -130,6 +134,7 @@ const char* cudaGetErrorString(cudaError_t error) {
         case cudaErrorInvalidConfiguration: return "invalid configuration argument";
         case cudaErrorNoDevice: return "no CUDA-capable device is detected";
         case cudaErrorInvalidDevice: return "invalid device ordinal";
+        case cudaErrorNotPermitted: return "a kernel's shared memory is limited to less than before";
         case cudaErrorLaunchFailure: return shim::last_failure.c_str();
     }
     return "unknown error";

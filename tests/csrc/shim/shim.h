@@ -29,4 +29,13 @@ extern Running running;
 
 char* shared_memory();
 
+// What a lane brings to a product of tensor cores, see mma.h.
+struct Product {
+    float* sums;
+    const unsigned* registers;
+};
+// Waits for all lanes of the warp. Gives what each has brought to the last one, while the others
+// wait, and nothing to those.
+const Product* meet_to_multiply(const Product& mine, const char* file, int line);
+
 }  // namespace shim

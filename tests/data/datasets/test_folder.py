@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peclip_fast.config.data import DataConfig
-from peclip_fast.data.splits import open_splits
+from peclip_fast.data.splits import DataWarning, open_splits
 from peclip_fast.demo import dataset
 from peclip_fast.errors import InputError
 
@@ -90,3 +90,58 @@ def test_split_without_classes(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     with pytest.raises(InputError, match=rf"^{tmp_path}/test: empty folder: expected one folder"):
         open_splits(DataConfig("folder", tmp_path))
+
+
+def test_what_systems_leave_is_neither_class_nor_clip(tmp_path: Path) -> None:
+    tree(tmp_path, ["clap", "wave"])
+    for name in ("train/__MACOSX/clap", "train/clap/@eaDir/clip_2.webm", "test/.git"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("train/__MACOSX/clap/._clip_2.webm", "train/Thumbs.db", "test/wave/._clip_2.webm"):
+        (tmp_path / name).touch()
+    (tmp_path / "val").mkdir()
+    with pytest.warns(
+        DataWarning, match=r"^passed over 14 .*, 4 left by the .*, 1 not read, as .* \(val\)"
+    ):
+        splits = open_splits(DataConfig("folder", tmp_path))
+    assert splits.classes == ("clap", "wave")
+    assert len(splits.train) == len(splits.test) == 4
+    assert len(splits.passed_over) == 14
+    (tmp_path / "test/wave/clip_2.webm").unlink()
+    (tmp_path / "test/wave/clip_10.mp4").unlink()
+    with pytest.raises(InputError, match=r"test/wave: no clip: expected video .*, got 1 left by"):
+        open_splits(DataConfig("folder", tmp_path))
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    tree(tmp_path / "elsewhere", ["clap"])
+    (tmp_path / "d/test").mkdir(parents=True)
+    (tmp_path / "d/train").symlink_to(tmp_path / "elsewhere/train")
+    (tmp_path / "d/test/clap").symlink_to(tmp_path / "elsewhere/test/clap")
+    (tmp_path / "d/test/around").symlink_to(tmp_path / "d")
+    splits = open_splits(DataConfig("folder", tmp_path / "d"))
+    assert splits.classes == ("clap",)
+    assert (len(splits.train), len(splits.test)) == (2, 2)
+
+
+@pytest.mark.parametrize(("train", "test"), [("TRAIN", "TEST"), ("Training", "Validation")])
+def test_capitals_of_the_splits(tmp_path: Path, train: str, test: str) -> None:
+    tree(tmp_path, ["clap"], (train, test))
+    assert len(open_splits(DataConfig("folder", tmp_path)).test) == 2
+    tree(tmp_path, ["clap"], (train.capitalize().replace("Training", "tRAINING"),))
+    with pytest.raises(InputError, match=r": expected one training split$"):
+        open_splits(DataConfig("folder", tmp_path))
+
+
+def test_one_class_in_two_spellings(tmp_path: Path) -> None:
+    tree(tmp_path, ["Clap"], ("train",))
+    tree(tmp_path, ["clap"], ("test",))
+    with pytest.raises(InputError, match=r"test/clap: the class 'clap' is 'Clap' in .*train/Clap;"):
+        open_splits(DataConfig("folder", tmp_path))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    tree(tmp_path, ["clap"])
+    (tmp_path / "train/clap" / "caf\udce9.mp4").touch()
+    (tmp_path / "train/clap" / "caf\udce9.txt").touch()
+    with pytest.warns(DataWarning, match=r"caf\\udce9\.txt"):
+        assert len(open_splits(DataConfig("folder", tmp_path)).train) == 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ def test_crlf_blank_lines_spaces_and_no_last_newline(tmp_path: Path) -> None:
     assert [r.source for r in records] == [f"{path}:1", f"{path}:3", f"{path}:4"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
-    path = write(tmp_path / "l.txt", "片段/一 3 1\r\n", encoding)
+    mark = "\ufeff" if encoding.endswith("le") else ""
+    path = write(tmp_path / "l.txt", f"{mark}片段/一 3 1\r\n", encoding)
     assert read_list(path)[0].path == Path("片段/一")
 
 
@@ -84,7 +86,7 @@ def test_file_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"e\.txt: empty list"):
         read_list(write(tmp_path / "e.txt", "\r\n \n"))
     (tmp_path / "b.txt").write_bytes(b"\x00\x01\xff binary")
-    with pytest.raises(InputError, match=r"b\.txt: expected a text file"):
+    with pytest.raises(InputError, match=r"b\.txt:1: expected a text file, got a NUL"):
         read_list(tmp_path / "b.txt")
 
 
@@ -119,3 +121,15 @@ def test_ten_thousand_lines_ask_the_disk_only_until_one_is_there(
     # One look at each line before the clip that is there, which is the last.
     below = [p for p in asked if p.startswith(str(tmp_path / "clips"))]
     assert len(below) == len(lines)
+
+
+def test_numbers_and_paths_without_end(tmp_path: Path) -> None:
+    for line in (f"a {'9' * 5000} 1", f"a 1 {'9' * 5000}"):
+        with pytest.raises(InputError, match=r"l\.txt:1: expected '<frame directory>") as caught:
+            read_list(write(tmp_path / "l.txt", line))
+        assert len(str(caught.value)) < 300
+    (tmp_path / "a").mkdir()
+    start = time.monotonic()
+    records = read_list(write(tmp_path / "l.txt", "a/" * 50_000 + "b 3 0\n"), tmp_path)
+    assert len(records) == 1
+    assert time.monotonic() - start < 1

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sqlite3
+import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peclip_fast.data.decoding import clip_index as module
 from peclip_fast.data.decoding import video_file
-from peclip_fast.data.decoding.clip_index import ClipIndex, ClipIndexWarning, clip_index, clip_stamp
-from peclip_fast.data.decoding.clip_source import open_clip_source
+from peclip_fast.data.decoding.clip_index import ClipIndex, ClipIndexWarning, clip_index
+from peclip_fast.data.decoding.clip_source import locate_record, open_clip_source
+from peclip_fast.data.decoding.stamps import clip_stamp, content_stamp
+from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
 
 Writer = Callable[..., Path]
@@ -53,7 +58,7 @@ def test_the_second_opening_makes_no_pass(
 ) -> None:
     path = video_at(tmp_path / name, 30, codec, options)
     first = open_clip_source(path)
-    monkeypatch.setattr(video_file, "build_index", no_pass)
+    monkeypatch.setattr(video_file, "scan", no_pass)
     second = open_clip_source(path)
     assert second.index == first.index == index.get(path, clip_stamp(path))
     assert (second.read([3, 29]) == first.read([3, 29])).all()
@@ -85,6 +90,70 @@ def test_a_changed_clip_is_seen(tmp_path: Path, frames_at: Writer, video_at: Wri
     (folder / "00012.jpg").unlink()
     assert open_clip_source(video).num_frames == 20
     assert open_clip_source(folder).num_frames == 11
+
+
+@pytest.mark.usefixtures("index")
+@pytest.mark.parametrize("how", ["in place", "time kept", "copied over", "repaired"])
+def test_frames_written_anew_under_their_names(tmp_path: Path, frames_at: Writer, how: str) -> None:
+    folder, other = frames_at(tmp_path / "clip", 5), frames_at(tmp_path / "o", 5, height=90)
+    first = folder / "00001.jpg"
+    if how == "repaired":
+        first.write_bytes(b"no image")
+    assert open_clip_source(folder).index.height == 48
+    before = os.stat(folder).st_mtime_ns, os.stat(first)
+    for path in sorted(folder.iterdir()):
+        times = os.stat(path)
+        if how == "copied over":
+            shutil.copy2(other / path.name, path)
+        else:
+            path.write_bytes((other / path.name).read_bytes())
+        if how == "time kept":
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert os.stat(folder).st_mtime_ns == before[0]
+    if how == "time kept":
+        assert os.stat(first).st_mtime_ns == before[1].st_mtime_ns
+    source = open_clip_source(folder)
+    assert source.index.height == locate_record(ClipRecord(folder, 0))[0].height == 90
+    assert source.read([0, 4]).shape[1] == 90
+
+
+@pytest.mark.usefixtures("index")
+def test_a_video_written_anew_with_its_size_and_time(tmp_path: Path, video_at: Writer) -> None:
+    video, other = video_at(tmp_path / "clip.mp4", 30), video_at(tmp_path / "o.mp4", 20)
+    data, size = other.read_bytes(), os.stat(video).st_size
+    assert len(data) + 8 <= size
+    assert open_clip_source(video).num_frames == 30
+    times = os.stat(video)
+    video.write_bytes(
+        data + struct.pack(">I4s", size - len(data), b"free").ljust(size - len(data), b"x")
+    )
+    os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (os.stat(video).st_size, os.stat(video).st_mtime_ns) == (size, times.st_mtime_ns)
+    assert open_clip_source(video).num_frames == 20
+
+
+def test_the_stamp_of_a_folders_content(tmp_path: Path, frames_at: Writer) -> None:
+    folder = frames_at(tmp_path / "clip", 5)
+    (folder / "nowhere").symlink_to("nothing")
+    stamps = [content_stamp(folder)]
+    for name in ("00001.jpg", "00003.jpg", "00005.jpg"):
+        (folder / name).write_bytes((folder / name).read_bytes())
+        stamps.append(content_stamp(folder))
+    (folder / "nowhere").unlink()
+    stamps.append(content_stamp(folder))
+    assert len(set(stamps)) == 5
+    assert content_stamp(folder) == stamps[-1]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, frames_at: Writer, index: ClipIndex) -> None:
+    folder = frames_at(tmp_path / "caf\udce9", 3, "\udce9{}.jpg")
+    assert open_clip_source(folder).num_frames == 3
+    assert index.get(folder, clip_stamp(folder)).names == (
+        "\udce91.jpg",
+        "\udce92.jpg",
+        "\udce93.jpg",
+    )
+    assert open_clip_source(folder).read([0, 2]).shape[0] == 2
 
 
 def test_a_bad_clip_is_not_kept(tmp_path: Path, video_at: Writer, index: ClipIndex) -> None:
@@ -145,7 +214,7 @@ def test_a_damaged_row_is_looked_up_again(
 
 def test_processes_share_it(tmp_path: Path, frames_at: Writer, index: ClipIndex) -> None:
     """Forked while the parent holds a connection, all writing at once."""
-    known = open_clip_source(frames_at(tmp_path / "clip", 3)).index
+    known = replace(open_clip_source(frames_at(tmp_path / "clip", 3)).index, stamps=())
 
     def put() -> None:
         for number in range(50):

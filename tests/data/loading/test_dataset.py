@@ -46,6 +46,20 @@ def test_an_item(records: list[ClipRecord]) -> None:
     assert len(dataset.load(2)["frames"].unique(dim=0)) == 5  # the last frame is repeated
 
 
+def test_a_window_of_a_clip(records: list[ClipRecord]) -> None:
+    """Frame k of the first clip has the grey 20 + 5 k."""
+    config = DataConfig(frames=4, sampling="window", stride=4)
+    greys = ClipDataset(records, config, 32, train=False).load(0)["frames"].float().mean((1, 2, 3))
+    assert torch.allclose(greys, 20.0 + 5 * torch.tensor([12.0, 16, 20, 24]), atol=1)
+    still = replace(config, augment=AugmentConfig(1, 1, hflip=0, brightness=0))
+    firsts = set()
+    for epoch in range(20):
+        item = ClipDataset(records, still, 32, train=True).load(1, epoch)
+        assert item["frames"].shape == (4, 3, 32, 32)
+        firsts.add(float(item["frames"][0].float().mean().round()))
+    assert len(firsts) > 4
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_items_are_a_function_of_seed_epoch_and_index(
     records: list[ClipRecord], train: bool

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.data.loading.sampler import ClipBatchSampler
 
@@ -25,6 +27,31 @@ def test_every_clip_comes_once(clips: int, batch: int, world: int, shuffle: bool
             assert len({len(rank) for rank in batches}) == 1
         else:
             assert max(len(b) for rank in batches for b in rank) <= batch
+
+
+@given(
+    clips=st.integers(1, 400), batch=st.integers(1, 40), world=st.integers(1, 9),
+    shuffle=st.booleans(), seed=st.integers(0, 2**31), epoch=st.integers(0, 1000),
+    start=st.integers(0, 50),
+)  # fmt: skip
+def test_an_epoch_has_each_clip_once_wherever_it_starts(
+    clips: int, batch: int, world: int, shuffle: bool, seed: int, epoch: int, start: int
+) -> None:
+    """Over any number of processes; what is left after some batches is what came after them."""
+    samplers = [ClipBatchSampler(clips, batch, shuffle, seed, r, world) for r in range(world)]
+    seen: list[tuple[int, int]] = []
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+        whole = list(sampler)
+        assert len(whole) == sampler.batches_per_epoch
+        assert all(len(chosen) <= sampler.most_clips for chosen in whole)
+        sampler.set_epoch(epoch, start)
+        assert list(sampler) == whole[start:]
+        assert len(sampler) == len(whole[start:])
+        seen += [key for chosen in whole for key in chosen]
+    assert sorted(seen) == [(epoch, index) for index in range(clips)]
+    if shuffle:  # the processes step together
+        assert len({sampler.batches_per_epoch for sampler in samplers}) == 1
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

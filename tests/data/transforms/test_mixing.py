@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peclip_fast.config.data import MixConfig
 from peclip_fast.data.transforms.mixing import fmix_mask, low_frequency_noise, mix_batch
@@ -14,6 +16,28 @@ ONLY_FMIX = MixConfig(mixup=0.0, fmix=1.0)
 def batch(clips: int = 4, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(clips, 3, 3, size, size, generator=generator), torch.eye(clips, 7)
+
+
+@pytest.mark.parametrize("config", [ONLY_MIXUP, ONLY_FMIX])
+def test_no_copy_to_a_gpu_waits(config: MixConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All copies are from pinned memory and don't block."""
+    pinned: list[int] = []
+    copies = []
+
+    def pin(t: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(t))
+        return t
+
+    def to(t: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        copies.append((id(t) in pinned, non_blocking))
+        return torch.empty_like(t, device=device)
+
+    frames, targets = (t.to("meta") for t in batch())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    mixed, _ = mix_batch(frames, targets, config, seed=0, step=0)
+    assert mixed.shape == frames.shape
+    assert copies == [(True, True)] * (1 if config is ONLY_MIXUP else 2)
 
 
 def test_each_kind_has_its_probability() -> None:
@@ -41,6 +65,38 @@ def test_mixup_mixes_frames_as_targets() -> None:
         assert soft.sum(1).allclose(torch.ones(4))
         weights = soft[:, :4]
         assert torch.allclose(mixed, torch.einsum("ij,jtchw->itchw", weights, frames), atol=1e-6)
+
+
+shares = st.floats(0, 1)
+
+
+@given(
+    clips=st.integers(0, 6), height=st.integers(2, 24), width=st.integers(2, 24), mixup=shares,
+    fmix=shares, low=shares, high=shares, seed=st.integers(0, 2**31), step=st.integers(0, 10**6),
+    rank=st.integers(0, 63),
+)  # fmt: skip
+def test_targets_are_shares_and_frames_lie_between(
+    clips: int, height: int, width: int, mixup: float, fmix: float, low: float, high: float,
+    seed: int, step: int, rank: int,
+) -> None:  # fmt: skip
+    """Of any batch; the batch itself stays, and the same numbers draw the same."""
+    config = MixConfig(mixup, 0.4, min(low, high), max(low, high), fmix * (1 - mixup))
+    frames = torch.rand(clips, 2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    targets, before = torch.eye(clips, 7), frames.clone()
+    mixed, soft = mix_batch(frames, targets, config, seed=seed, step=step, rank=rank)
+    again = mix_batch(frames, targets, config, seed=seed, step=step, rank=rank)
+    assert torch.equal(mixed, again[0])
+    assert torch.equal(soft, again[1])
+    assert torch.equal(frames, before)
+    assert mixed.shape == frames.shape
+    assert soft.shape == targets.shape
+    assert ((soft >= 0) & (soft <= 1)).all()
+    assert torch.allclose(soft.sum(1), torch.ones(clips))
+    if clips:
+        assert (mixed >= frames.amin(0) - 1e-6).all()
+        assert (mixed <= frames.amax(0) + 1e-6).all()
+        # Every clip goes on with its own share, and the rest of it with one other.
+        assert torch.allclose(soft.sum(0), targets.sum(0), atol=1e-6)
 
 
 def test_lambda_of_mixup_is_a_clipped_beta() -> None:

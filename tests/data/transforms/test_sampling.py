@@ -2,8 +2,26 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from peclip_fast.data.transforms.sampling import sample_indices
+from peclip_fast.data.transforms.sampling import sample_indices, sample_window
+
+
+@given(n=st.integers(1, 10**6), segments=st.integers(1, 64), seed=st.integers(0, 2**31))
+def test_each_segment_gives_one_frame(n: int, segments: int, seed: int) -> None:
+    """Ascending, none beyond the clip, and none outside of its own segment."""
+    generator = torch.Generator().manual_seed(seed)
+    for indices in (sample_indices(n, segments), sample_indices(n, segments, True, generator)):
+        assert len(indices) == segments
+        assert indices == sorted(indices)
+        assert 0 <= indices[0] <= indices[-1] < n
+        if n > segments:
+            assert len(set(indices)) == segments
+            assert all(
+                k * (n // segments) <= index < (k + 1) * n / segments
+                for k, index in enumerate(indices)
+            )
 
 
 @pytest.mark.parametrize("n", range(1, 301))
@@ -49,3 +67,38 @@ def test_other_numbers_of_segments() -> None:
 def test_nothing_to_sample_is_refused(n: int, segments: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         sample_indices(n, segments)
+
+
+@pytest.mark.parametrize(
+    ("n", "length", "stride", "expected"),
+    [
+        (200, 3, 4, [92, 96, 100]),  # the middle of 50 frames
+        (8, 4, 1, [2, 3, 4, 5]),
+        (9, 4, 2, [0, 2, 4, 6]),
+        (9, 8, 4, [0, 4, 8, 0, 4, 8, 0, 4]),  # round and round
+        (1, 3, 4, [0, 0, 0]),
+        (5, 5, 1, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_testing_takes_the_middle_window(n, length, stride, expected) -> None:
+    assert sample_window(n, length, stride) == expected
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 33, 128, 129])
+def test_training_starts_a_window_anywhere(n: int) -> None:
+    """EmoCLIP's: every 4th frame, then 32 in a row, which wrap around."""
+    generator = torch.Generator().manual_seed(0)
+    taken = list(range(0, n, 4))
+    starts = set()
+    for _ in range(400):
+        window = sample_window(n, 32, 4, True, generator)
+        first = taken.index(window[0])
+        starts.add(first)
+        assert window == [taken[(first + k) % len(taken)] for k in range(32)]
+    assert starts == set(range(len(taken)))
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (5, 0, 1), (5, 1, 0)])
+def test_no_window(sizes) -> None:
+    with pytest.raises(ValueError, match="all must be at least 1"):
+        sample_window(*sizes)

@@ -1,209 +1,35 @@
-"""Methods for the tests that use what PE-CLIP and FineCLIPER don't: AIM, CLIP-LoRA and DFER-CLIP.
-
-Each has the equations of its published program, on the interface that plugins have.
-"""
+"""DFER-CLIP with any tensors of the backbone trained, for the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from peclip_fast import AdaptedCLIP, Hooks, ModelConfig, register_method
-from peclip_fast.models.hooks import adapt
-from peclip_fast.models.parts.adapters import BottleneckAdapter
-from peclip_fast.models.parts.prompts import Prompts
+from peclip_fast import register_method
+from peclip_fast.config.methods.dfer_clip import DFERCLIPConfig
+from peclip_fast.models.methods.dfer_clip import DFERCLIP
 
 
 @dataclass(frozen=True)
-class ToyAIMConfig(ModelConfig):
-    """AIM's sizes."""
+class ToyDFERConfig(DFERCLIPConfig):
+    """DFER-CLIP's, and what of the backbone is trained.
 
-    method: str = "toy_aim"
-    hidden: int = 8
-    most_frames: int = 5
-
-    learning_rates: ClassVar = {"adapters": 3e-4, "head": 1e-3, "backbone": 1e-4}
-
-
-class Shift(nn.Module):
-    """What is added to all tokens of each frame."""
-
-    def __init__(self, frames: int, width: int) -> None:
-        super().__init__()
-        self.values = nn.Parameter(torch.zeros(frames, 1, width))
-
-
-@register_method("toy_aim")
-class ToyAIM(AdaptedCLIP):
-    """AIM (arXiv 2302.03024): enter, both hooks, a shift, a trained norm and a linear head."""
-
-    config_class = ToyAIMConfig
-    config: ToyAIMConfig
-    trained_backbone = ("visual.ln_post.*",)
-    looks_ahead = True
-
-    def make_parts(self) -> None:
-        config, width = self.config, self.vision_width
-
-        def each(skip: bool, scale: float = 1.0) -> nn.ModuleList:
-            return nn.ModuleList(
-                BottleneckAdapter(width, config.hidden, config.backend, skip, scale)
-                for _ in self.vision.blocks
-            )
-
-        self.time, self.space, self.joint = each(False), each(True), each(False, 0.5)
-        self.shift = Shift(config.most_frames, width)
-        self.head = nn.Linear(width, len(self.classes))
-
-    def frame_hooks(self, length: int) -> Hooks:
-        blocks = self.vision.blocks
-
-        def enter(i: int, x: Tensor) -> Tensor:
-            tokens = x.shape[1]
-            x = x.unflatten(0, (-1, length)).transpose(1, 2).flatten(0, 1)
-            x = self.time[i](blocks[i].attend(x), x)
-            return x.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
-
-        def joint(i: int, m: Tensor, x: Tensor) -> Tensor:
-            return self.joint[i](blocks[i].norm_2(x), x + m)
-
-        return Hooks(adapt(self.space), joint, enter)
-
-    def frame_shift(self, length: int) -> Tensor:
-        return self.shift.values[:length]
-
-    def project(self, pooled: Tensor) -> Tensor:
-        return pooled
-
-    def over_time(self, features: Tensor) -> Tensor:
-        return features.mean(1)
-
-    def encode_classes(self) -> Tensor:
-        return self.head.weight
-
-    def logits(self, clips: Tensor, classes: Tensor) -> Tensor:
-        return F.linear(clips, classes, self.head.bias)
-
-
-@dataclass(frozen=True)
-class ToyLoRAConfig(ModelConfig):
-    """CLIP-LoRA's options."""
-
-    method: str = "toy_lora"
-    rank: int = 2
-    dropout: float = 0.0
-
-    learning_rates: ClassVar = {"low_rank": 2e-4}
-
-
-class LowRank(nn.Module):
-    """What is added to the queries, keys and values of one block."""
-
-    def __init__(self, width: int, rank: int, dropout: float) -> None:
-        super().__init__()
-        self.down = nn.Parameter(torch.randn(3, rank, width) / width**0.5)
-        self.up = nn.Parameter(torch.zeros(3, width, rank))
-        self.dropout, self.scale = dropout, rank**-0.5
-
-    def forward(self, y: Tensor) -> Tensor:
-        added = [
-            F.dropout(y, self.dropout, self.training) @ down.mT @ up.mT
-            for down, up in zip(self.down, self.up, strict=True)
-        ]
-        return self.scale * torch.cat(added, -1)
-
-
-@register_method("toy_lora")
-class ToyLoRA(AdaptedCLIP):
-    """CLIP-LoRA (arXiv 2405.18541): qkv in both towers, with chance where there is dropout."""
-
-    config_class = ToyLoRAConfig
-    config: ToyLoRAConfig
-
-    def make_parts(self) -> None:
-        self.low_rank = nn.ModuleDict()
-        for name, tower in (("vision", self.vision), ("text", self.text)):
-            config = self.config
-            self.low_rank[name] = nn.ModuleList(
-                LowRank(tower.width, config.rank, config.dropout) for _ in tower.blocks
-            )
-
-    def _hooks(self, name: str) -> Hooks:
-        blocks = self.low_rank[name]
-        return Hooks(qkv=lambda i, y: blocks[i](y), random=self.config.dropout > 0)
-
-    def frame_hooks(self, length: int) -> Hooks:
-        return self._hooks("vision")
-
-    def text_hooks(self) -> Hooks:
-        return self._hooks("text")
-
-
-@dataclass(frozen=True)
-class ToyDFERConfig(ModelConfig):
-    """DFER-CLIP's sizes, those of its vectors unless given."""
+    Args:
+        trained: a pattern.
+    """
 
     method: str = "toy_dfer"
-    contexts: int = 3  # 0 is none
-    layers: int = 2  # 0 is the mean over the frames
-    heads: int = 3
-    head_width: int = 8
-    hidden: int = 48
-    most_frames: int = 5
+    texts: str | list[str] | dict[str, str] = "class_names"
     trained: str = "visual.*"
 
-    learning_rates: ClassVar = {"temporal": 1e-2, "prompts": 1e-3, "backbone": 1e-5}
     targets: ClassVar = ("classes", "descriptions")
 
 
-class Layer(nn.Module):
-    """Pre-norm attention and MLP, as DFER-CLIP has them."""
-
-    def __init__(self, width: int, heads: int, head_width: int, hidden: int) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * heads * head_width, bias=False)
-        self.out = nn.Linear(heads * head_width, width)
-        self.mlp_in, self.mlp_out = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for t in self.qkv(self.norm_1(x)).chunk(3, -1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.out(mixed)
-        return x + self.mlp_out(F.gelu(self.mlp_in(self.norm_2(x)), approximate="tanh"))
-
-
-class ClassToken(nn.Module):
-    """A token in front of the frames' features, and what the layers make of it."""
-
-    def __init__(self, width: int, config: ToyDFERConfig) -> None:
-        super().__init__()
-        self.token = nn.Parameter(torch.randn(1, 1, width))
-        self.position = nn.Parameter(torch.randn(1 + config.most_frames, width))
-        self.layers = nn.Sequential(
-            *(
-                Layer(width, config.heads, config.head_width, config.hidden)
-                for _ in range(config.layers)
-            )
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = torch.cat([self.token.expand(len(features), -1, -1), features], 1)
-        return self.layers(x + self.position[: x.shape[1]])[:, 0]
-
-
 @register_method("toy_dfer")
-class ToyDFER(AdaptedCLIP):
-    """DFER-CLIP (arXiv 2308.13382): a trained encoder, contexts for each class, time at the end."""
+class ToyDFER(DFERCLIP):
+    """DFER-CLIP with other tensors trained, which reads descriptions, too."""
 
     config_class = ToyDFERConfig
     config: ToyDFERConfig
@@ -211,31 +37,6 @@ class ToyDFER(AdaptedCLIP):
     @property
     def trained_backbone(self) -> tuple[str, ...]:
         return (self.config.trained,)
-
-    def make_parts(self) -> None:
-        config, number = self.config, len(self.classes)
-        self.temporal = ClassToken(self.text.features, config) if config.layers else None
-        self.prompts = (
-            Prompts(config.contexts, 1, self.text.width, classes=number)
-            if config.contexts
-            else None
-        )
-
-    def text_context(self) -> Sequence[Tensor]:
-        return () if self.prompts is None else self.prompts.for_text()
-
-    def over_time(self, features: Tensor) -> Tensor:
-        if self.temporal is None:
-            return super().over_time(features)
-        return F.normalize(self.temporal(features), dim=-1)
-
-    def config_with(self, kept: Collection[str]) -> ToyDFERConfig:
-        config = self.config
-        return replace(
-            config,
-            contexts=config.contexts if "prompts" in kept else 0,
-            layers=config.layers if "temporal" in kept else 0,
-        )
 
     def encode_descriptions(self, tokens: Tensor) -> Tensor:
         return self.encode_text(tokens)

@@ -22,6 +22,7 @@ LINKED = ("-shared", "-Wl,-Bsymbolic", "-Wl,--wrap=memcpy")
 # Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
 WATCHED = (
     "-x", "c++", f"-I{SHIM}", f"-I{CSRC}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
+    "-fno-threadsafe-statics",  # the shim has one thread
     "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
     "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero",
 )  # fmt: skip

@@ -95,7 +95,7 @@ def read_encoded(dataset: ClipDataset, key: ClipKey, codecs: Collection[str]) ->
     if isinstance(facts, VideoIndex):
         _check(record.path, facts, codecs)
         files = (EncodedFile(record.path, _read(record.path), frames),)
-        turns = facts.turns
+        turns = facts.geometry.turns
     else:
         paths = [record.path / facts.names[frame] for frame in frames]
         images = {path: EncodedFile(path, _read(path)) for path in dict.fromkeys(paths)}
@@ -109,6 +109,8 @@ def _check(path: Path, index: VideoIndex, codecs: Collection[str]) -> None:
     # DALI counts the packets that have a time, from 0 on, in the order of the times.
     elif not index.timed or index.times[0] < 0 or index.packets != index.num_frames:
         reason = "its packets are not its frames, by whose times DALI would count them"
+    elif index.geometry.mirrored or not index.geometry.is_square:
+        reason = "its frames are to be mirrored, or stretched to square pixels"
     else:
         return
     raise OtherDecoderError(f"{path}: {reason}: use --data.decoder pyav")

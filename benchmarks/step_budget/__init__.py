@@ -1,0 +1,1 @@
+"""What a step asks of a GPU, counted without one: copies, waits, launches, bytes."""
