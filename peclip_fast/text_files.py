@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from peclip_fast.errors import InputError
@@ -110,6 +110,27 @@ def csv_rows(text: str, path: Path, delimiter: str = ",") -> Iterator[tuple[str,
             line = rows.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{line}: not a row of a CSV file ({error})") from None
+
+
+def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """(``file:line``, field of each column) of every row of a CSV file that begins with a heading.
+
+    Args:
+        path: the file.
+        columns: which it must have; what it has more is given too.
+
+    Raises:
+        InputError: as csv_rows(), a column is missing or comes twice, or a row has more or fewer
+            fields than the heading.
+    """
+    rows = read_csv_rows(path)
+    source, heading = next(rows, (f"{path}", []))
+    if not set(columns) <= set(heading) or len(set(heading)) < len(heading):
+        raise InputError(f"{source}: expected the columns {', '.join(columns)}, each once")
+    for source, fields in rows:
+        if len(fields) != len(heading):
+            raise InputError(f"{source}: expected {len(heading)} fields, got {len(fields)}")
+        yield source, dict(zip(heading, fields, strict=True))
 
 
 def read_csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:

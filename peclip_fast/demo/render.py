@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,6 +33,7 @@ from peclip_fast.demo.identity import Identity
 from peclip_fast.demo.units import ACTION_UNITS, EXPRESSIONS, NEUTRAL_WORDS, ORDER_PAIRS
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
+from peclip_fast.json_files import read_json
 
 VERSION = 4  # raise it when the clips change: a folder of another version is drawn anew
 MARKER = "demo.json"
@@ -220,10 +222,10 @@ def write_video(path: Path, frames: NDArray[np.uint8], key_frames_only: bool = F
 def _marker(root: Path) -> dict[str, object] | None:
     """What the demo's folder says of itself; None where there is no such folder."""
     try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        marker = read_json(root / MARKER, dict[str, Any])
+    except InputError:
         return None
-    return marker if isinstance(marker, dict) and "demo" in marker else None
+    return marker if "demo" in marker else None
 
 
 def _side(root: Path, pid: int) -> Path:

@@ -21,6 +21,7 @@ from peclip_fast.digests import read_zip, seal_zip
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes
+from peclip_fast.json_files import parse_json
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.storage import read_safetensors, write_safetensors
 
@@ -119,7 +120,9 @@ def read_best(path: Path) -> tuple[Best, dict[str, Tensor]] | None:
     if not path.exists():
         return None
     tensors, notes = read_safetensors(path)
-    return Best(**json.loads(notes["best"])), tensors
+    if "best" not in notes:
+        raise InputError(f"{path}: not the weights of a run's best epoch")
+    return parse_json(notes["best"], str(path), Best), tensors
 
 
 def keep_best(path: Path, model: AdaptedCLIP, this: Best) -> None:

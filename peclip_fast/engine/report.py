@@ -7,7 +7,7 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from peclip_fast.engine.metrics import Scores
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.json_files import read_json
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.plots.confusion import confusion_png
 
@@ -174,7 +175,12 @@ def facts(model: AdaptedCLIP, device: torch.device, processes: int) -> dict[str,
     }
 
 
-TRAINING = ("training_clips", "skipped_training_clips")
+@dataclass(frozen=True)
+class _Training:
+    """What a report says of the training clips; another program's may lack it."""
+
+    training_clips: int | None = None
+    skipped_training_clips: list[str] | None = None
 
 
 def training_facts(run: RunFolder) -> dict[str, Any]:
@@ -182,7 +188,7 @@ def training_facts(run: RunFolder) -> dict[str, Any]:
     if not run.report.exists():
         return {}
     try:
-        report = json.loads(run.report.read_text(encoding="utf-8"))
-        return {name: report[name] for name in TRAINING if name in report}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{run.report}: not a report ({error}); remove it") from error
+        said = asdict(read_json(run.report, _Training))
+    except InputError as error:
+        raise InputError(f"{error}; remove it, as it isn't a run's report") from None
+    return {name: value for name, value in said.items() if value is not None}

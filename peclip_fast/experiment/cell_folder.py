@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.plan import Cell
 from peclip_fast.files import write_text
+from peclip_fast.json_files import read_json
 from peclip_fast.plots.curves import Row, read_history
 
 
@@ -59,6 +59,29 @@ class Result:
 
 
 @dataclass(frozen=True)
+class _Counts:
+    trained: int
+
+
+@dataclass(frozen=True)
+class _Versions:
+    torch: str
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What report.json says that is needed here."""
+
+    uar: float
+    war: float
+    recall: dict[str, float | None]
+    parameters: _Counts
+    protocol: str
+    device: str
+    versions: _Versions
+
+
+@dataclass(frozen=True)
 class CellFolder:
     """The files of one cell.
 
@@ -96,25 +119,21 @@ class CellFolder:
         if not path.exists():  # a run's last file
             return None
         try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            recalls = {name: 100 * r for name, r in report["recall"].items() if r is not None}
+            report = read_json(path, _Written)
             history = read_history(self.run.metrics)
-            seconds = sum(row["seconds"] or 0 for row in history)
-            return Result(
-                100 * report["uar"],
-                100 * report["war"],
-                recalls,
-                report["parameters"]["trained"],
-                seconds,
-                report["protocol"],
-                report["device"],
-                report["versions"]["torch"],
-                _cost(history, self.cell.config.train.batch_size),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: not a run's report ({error!r}); remove {self.run.path} to run it anew"
-            ) from error
+        except InputError as error:
+            raise InputError(f"{error}; remove {self.run.path} to run it anew") from None
+        return Result(
+            100 * report.uar,
+            100 * report.war,
+            {name: 100 * rate for name, rate in report.recall.items() if rate is not None},
+            report.parameters.trained,
+            sum(row.get("seconds") or 0 for row in history),
+            report.protocol,
+            report.device,
+            report.versions.torch,
+            _cost(history, self.cell.config.train.batch_size),
+        )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[int | None]:

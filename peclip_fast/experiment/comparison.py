@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from peclip_fast.engine.statistics import Comparison, compare
 from peclip_fast.errors import InputError
+from peclip_fast.text_files import read_table
 
 
 class Prediction(NamedTuple):
@@ -19,19 +20,21 @@ class Prediction(NamedTuple):
 
 
 def read_predictions(run: Path) -> dict[str, Prediction]:
-    """Label and prediction of each test clip of a run that has ended, by its path."""
-    path = run / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: can't be read ({reason}); expected a run's") from error
-    columns = {"path", "label", "prediction"}
-    for number, row in enumerate(rows, 2):
-        if not columns <= row.keys() or None in (row["path"], row["label"], row["prediction"]):
-            raise InputError(f"{path}:{number}: expected the columns path, label and prediction")
-    return {row["path"]: Prediction(row["label"], row["prediction"]) for row in rows}
+    """Label and prediction of each test clip of a run that has ended.
+
+    By its path; a part of a video that other clips are cut from has its number behind the path.
+
+    Raises:
+        InputError: there is no predictions.csv, or it is damaged; names the line.
+    """
+    found: dict[str, Prediction] = {}
+    parts = Counter[str]()
+    for _, row in read_table(run / "predictions.csv", ("path", "label", "prediction")):
+        path = row["path"]
+        parts[path] += 1
+        clip = path if parts[path] == 1 else f"{path} ({parts[path]})"
+        found[clip] = Prediction(row["label"], row["prediction"])
+    return found
 
 
 def compare_runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
+from peclip_fast.json_files import read_json
 from peclip_fast.models.storage import read_safetensors, refuse_other_tensors, write_safetensors
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "model.safetensors"
@@ -54,8 +56,8 @@ def model_config(name: str) -> dict[str, Any] | None:
     if folder is None:
         config = open_clip.get_model_config(name)
     else:
-        config = _read_config(folder).get("model_cfg")
-        parts = [config.get(p) for p in PARTS] if isinstance(config, dict) else [None]
+        config = read_json(folder / CONFIG_FILE, _OpenClipConfig).model_cfg
+        parts = [config.get(part) for part in PARTS]
         if not all(isinstance(part, dict) for part in parts):
             raise InputError(
                 f"{folder / CONFIG_FILE}: expected open_clip's model_cfg with {' and '.join(PARTS)}"
@@ -68,12 +70,12 @@ def model_config(name: str) -> dict[str, Any] | None:
     return dict(config)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{folder / CONFIG_FILE}: not a readable JSON file ({error})") from error
-    return config if isinstance(config, dict) else {}
+@dataclass(frozen=True)
+class _OpenClipConfig:
+    """What CONFIG_FILE holds."""
+
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any] = field(default_factory=dict)
 
 
 def backbone_folder(name: str) -> Path | None:
@@ -117,7 +119,7 @@ def _pixels_of(name: str, tag: str | None) -> dict[str, Any]:
 def _pixels_in(folder: Path) -> dict[str, Any]:
     """Mean and standard deviation that a folder's preprocess_cfg gives, or OpenAI's."""
     pixels = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
-    given = _read_config(folder).get("preprocess_cfg", {})
+    given = read_json(folder / CONFIG_FILE, _OpenClipConfig).preprocess_cfg
     pixels |= {key: given[key] for key in pixels if key in given}
     for key, value in pixels.items():
         try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError, hint
+from peclip_fast.json_files import read_json
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.storage import read_metadata, read_safetensors
@@ -88,18 +88,22 @@ def from_pretrained(
     return model.eval()
 
 
+@dataclass(frozen=True)
+class _Saved:
+    """What CONFIG_FILE holds."""
+
+    classes: list[str]
+    config: dict[str, Any]
+    class_tokens: list[list[int]]
+    backbone_fingerprint: str
+
+
 def read_description(folder: str | Path) -> dict[str, Any]:
     """config.json of a saved model, or InputError that names it."""
     path = Path(folder) / CONFIG_FILE
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected what save_pretrained writes") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from error
-    wanted = {"classes", "config", "class_tokens", "backbone_fingerprint"}
-    if not isinstance(saved, dict) or not wanted <= saved.keys():
-        raise InputError(f"{path}: expected the fields {', '.join(sorted(wanted))}")
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected what save_pretrained writes")
+    saved = asdict(read_json(path, _Saved))
     weights = Path(folder) / WEIGHTS_FILE
     if read_metadata(weights).get(CONFIG_FILE) != description_digest(saved):
         raise InputError(

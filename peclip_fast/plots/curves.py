@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from peclip_fast.errors import InputError
 from peclip_fast.plots.palette import BLUE, RED, look
+from peclip_fast.text_files import read_table, shown
 
 Row = Mapping[str, float | None]
 Line = tuple[str, str, float]  # a column of metrics.csv, its name and factor
@@ -39,18 +39,17 @@ def read_history(path: Path) -> list[Row]:
     Raises:
         InputError: there is no such file, or it is another.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected the history that train writes")
+    rows = read_table(path, ("epoch", "loss"))
+    return [{name: _number(source, v) for name, v in row.items()} for source, row in rows]
+
+
+def _number(source: str, text: str) -> float | None:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
-            columns, rows = set(reader.fieldnames or ()), list(reader)
-        numbers: list[Row] = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the history that train writes") from None
-    except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{path}: not the history that train writes ({error})") from error
-    if not {"epoch", "loss"} <= columns:
-        raise InputError(f"{path}: expected the columns epoch and loss, and a row for each epoch")
-    return numbers
+        return float(text) if text else None
+    except ValueError:
+        raise InputError(f"{source}: expected a number, got {shown(text)}") from None
 
 
 def curves_png(history: Sequence[Row], title: str) -> bytes:

@@ -51,6 +51,26 @@ def test_no_predictions(
 ) -> None:
     assert main([runs[0], str(tmp_path)]) == 2
     assert "predictions.csv: can't be read" in capsys.readouterr().err
+    (tmp_path / "torn").mkdir()
+    for data, told in (
+        (b"path,label,prediction\na,\xe9,b\n", "predictions.csv:2: expected text in UTF-8"),
+        (b'path,label,prediction\na,"b\n', "predictions.csv:2: not a row of a CSV file"),
+        (b"path,label\na,b\n", "predictions.csv:1: expected the columns path, label, prediction"),
+    ):
+        (tmp_path / "torn" / "predictions.csv").write_bytes(data)
+        assert main([runs[0], str(tmp_path / "torn")]) == 2
+        assert told in capsys.readouterr().err
     broken = write(tmp_path / "broken", ["0.mp4,a"], "path,label,prediction")
     assert main([runs[0], broken]) == 2
-    assert "predictions.csv:2: expected the columns path, label" in capsys.readouterr().err
+    assert "predictions.csv:2: expected 3 fields, got 2" in capsys.readouterr().err
+
+
+def test_clips_that_are_parts_of_one_video_count_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = write(tmp_path / "one", [f"v.mp4,a,{p},1,0" for p in "aabb"])
+    other = write(tmp_path / "other", [f"v.mp4,a,{p},1,0" for p in "abab"])
+    assert main([one, other]) == 0
+    out = capsys.readouterr().out
+    assert "4 clips" in out
+    assert "1 clips right only in other, 1 only in one" in out

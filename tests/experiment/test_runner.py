@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -136,10 +137,17 @@ def test_a_broken_report_is_named(tmp_path):
     (cell,) = cells(tmp_path, 1)
     finish(cell)
     assert cell.result().uar == 50
-    for text in ("{", "[]", "{}"):
-        cell.run.report.write_text(text)
-        with pytest.raises(InputError, match=r"report.json: not a run's report .* to run it anew"):
+    whole = cell.run.report.read_text()
+    others = [json.dumps(json.loads(whole) | {"uar": value}) for value in ("a", None, True, 1e999)]
+    for text in ("{", "[]", "{}", "[" * 100_000, "\ud800", *others):
+        cell.run.report.write_text(text, errors="surrogatepass")
+        with pytest.raises(InputError, match=r"report\.json:.* expected .*|broken") as caught:
             cell.result()
+        assert str(caught.value).endswith("to run it anew")
+    cell.run.report.write_text(whole)
+    cell.run.metrics.write_bytes(b"epoch,loss\n1,\xff\n")
+    with pytest.raises(InputError, match=r"metrics\.csv:2: .* to run it anew"):
+        cell.result()
 
 
 def test_the_command_is_train_or_torchrun_of_it(tmp_path, monkeypatch):

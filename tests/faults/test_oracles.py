@@ -25,6 +25,16 @@ from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 
 
+class TornError(InputError):
+    """One that says what it was given as it is."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 def raising(error: BaseException) -> None:
     raise error
 
@@ -37,8 +47,8 @@ def raising(error: BaseException) -> None:
     [
         (lambda: raising(ValueError("no number")), "ValueError outside of the package"),
         (lambda: raising(MemoryError()), "MemoryError outside of the package"),
-        (lambda: raising(InputError("a.csv:3: expected\na number")), "InputError of several lines"),
-        (lambda: raising(InputError("a\u2028b\x85c")), "InputError of several lines"),
+        (lambda: raising(TornError("a.csv:3: expected\na number")), "TornError of several lines"),
+        (lambda: raising(TornError("a\u2028b\x85c")), "TornError of several lines"),
         (lambda: raising(InputError("")), "InputError of no line"),
         (lambda: raising(WrongError("other content")), "other content"),
         (lambda: sum(range(10**7)), "over 0.05 s"),

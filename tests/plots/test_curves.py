@@ -62,17 +62,18 @@ def test_nothing_was_trained(tmp_path):
     ("text", "message"),
     [
         (None, "no such file; expected the history that train writes"),
-        ("", "expected the columns epoch and loss"),
-        ("", "a row for each epoch"),
-        ("a,b\n1,2\n", "expected the columns epoch and loss"),
-        (HEAD + "1,many,1,1,1,1,1,1,1\n", "not the history that train writes"),
-        (HEAD + "1,1,1,1,1,1,1,1,1,1\n", "not the history that train writes"),
-        (b"\xff\xfe\x00", "not the history that train writes"),
+        ("", "expected the columns epoch, loss"),
+        ("a,b\n1,2\n", "expected the columns epoch, loss"),
+        (HEAD + "1,many,1,1,1,1,1,1,1\n", "expected a number, got 'many'"),
+        (HEAD + "1,1,1,1,1,1,1,1,1,1\n", "expected 9 fields, got 10"),
+        (HEAD.replace("epoch", "loss"), "expected the columns epoch, loss, each once"),
+        (b"\xff\xfe\x00", "it begins as UTF-16 and isn't"),
+        (HEAD.encode() + b"\xe9", "2: expected text in UTF-8"),
     ],
 )
 def test_what_is_no_history(tmp_path, text, message):
     path = tmp_path / "metrics.csv"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError, match=f"metrics.csv: .*{message}"):
+    with pytest.raises(InputError, match=f"metrics.csv:.*{message}"):
         read_history(path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from peclip_fast.data.cues.clip_names import match_names
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
+from peclip_fast.json_files import parse_json
 from peclip_fast.text_files import read_lines
 
 
@@ -22,7 +24,7 @@ def read_descriptions(path: Path, records: Iterable[ClipRecord]) -> dict[str, st
         InputError: a broken line, a clip that comes twice, or no clip of the dataset at all; names
             ``file:line``.
     """
-    rows = [(source, *_fields(source, line)) for source, line in read_lines(path)]
+    rows = [(source, *_checked(source, line)) for source, line in read_lines(path)]
     if not rows:
         raise InputError(f'{path}: empty; expected a line {{"clip": ..., "text": ...}} a clip')
     names = match_names([(source, clip) for source, clip, _ in rows], records)
@@ -35,12 +37,17 @@ def write_descriptions(path: Path, texts: Mapping[str, str]) -> None:
     write_text(path, "".join(f"{row}\n" for row in rows))
 
 
-def _fields(source: str, line: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{source}: broken JSON ({error})") from None
-    for key in ("clip", "text"):
-        if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
+@dataclass(frozen=True)
+class _Description:
+    """A line of the file."""
+
+    clip: str
+    text: str
+
+
+def _checked(source: str, line: str) -> tuple[str, str]:
+    row = parse_json(line, source, _Description)
+    for key, text in asdict(row).items():
+        if not text.strip():
             raise InputError(f'{source}: expected {{"clip": ..., "text": ...}}, no text in "{key}"')
-    return row["clip"], row["text"].encode(errors="replace").decode()  # halves of surrogate pairs
+    return row.clip, row.text.encode(errors="replace").decode()  # halves of surrogate pairs

@@ -19,6 +19,7 @@ from peclip_fast.data.records import ClipRecord
 from peclip_fast.digests import read_zip, seal_zip
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.json_files import read_json
 from peclip_fast.text_files import read_csv_rows
 
 INDEX, FACTS = "cues.csv", "cues.json"
@@ -191,8 +192,4 @@ def copy_store(files: Mapping[str, Path], folder: Path) -> None:
         cues, _ = _read(file)
         write_bytes(target, file.read_bytes())
         rows.append(IndexRow(clip, cue_file(clip), len(cues.points), cues.faces))
-    try:
-        facts = json.loads((source / FACTS).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{source / FACTS}: not a readable JSON file ({error})") from None
-    write_index(folder, rows, facts)
+    write_index(folder, rows, read_json(source / FACTS, dict[str, Any]))

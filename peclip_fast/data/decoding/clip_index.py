@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
 import mmap
 import os
@@ -24,7 +24,8 @@ from peclip_fast.files import cache_folder
 
 Index = VideoIndex | FolderIndex
 
-_TABLE = "clips_3"  # another number where the indices change, so that older rows stay as they are
+_TABLE = "clips_4"  # another number where the indices change, so that older rows stay as they are
+_DIGEST = 16  # bytes in front of a row's facts
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -61,19 +62,19 @@ class ClipIndex:
             f"SELECT facts FROM {_TABLE} WHERE path = ? AND stamp = ?",
             (_key(path), stamp),
         )
-        for (facts,) in rows:
-            with contextlib.suppress(zlib.error, ValueError, TypeError, KeyError):  # damaged
-                index = _decoded(json.loads(zlib.decompress(facts)))
+        for (row,) in rows:
+            if isinstance(row, bytes) and row[:_DIGEST] == _digest(row[_DIGEST:]):
+                index = _decoded(json.loads(zlib.decompress(row[_DIGEST:])))
                 if isinstance(index, VideoIndex) or index.holds(path):
                     return index
-        return None
+        return None  # not known, or a damaged row
 
     def put(self, path: Path, stamp: str, index: Index) -> None:
         """Keeps the index of a clip that had this stamp before the index was made."""
         facts = zlib.compress(json.dumps(_encoded(index)).encode(), 1)
         self._run(
             f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?)",
-            (_key(path), stamp, facts),
+            (_key(path), stamp, _digest(facts) + facts),
         )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
@@ -118,6 +119,10 @@ def _key(path: Path) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(whole)
     return whole
+
+
+def _digest(facts: bytes) -> bytes:
+    return hashlib.blake2b(facts, digest_size=_DIGEST).digest()
 
 
 def _encoded(index: Index) -> dict[str, Any]:

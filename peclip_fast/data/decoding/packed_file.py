@@ -15,6 +15,7 @@ from av.container import InputContainer
 
 from peclip_fast.data.decoding.ffmpeg import named_errors, open_container, packets
 from peclip_fast.errors import InputError
+from peclip_fast.json_files import parse_json
 
 _NOTE, _DIGEST = "PECLIP_FAST", "sha256"
 _FORMAT, _SUFFIX = "matroska", ".mkv"
@@ -89,8 +90,8 @@ def check_packed(path: Path) -> dict[str, Any] | None:
         stream = container.streams.video[0]
         size = stream.codec_context.height, stream.codec_context.width
         digest = _digest(size, ((p.pts, bytes(p)) for p in packets(container, stream)))
-        note = json.loads(text)
-    if not isinstance(note, dict) or note.get(_DIGEST) != digest:
+        note = parse_json(text, f"{path}: damaged", dict[str, Any])
+    if note.get(_DIGEST) != digest:
         raise InputError(f"{path}: damaged: it doesn't hold what was packed; pack it again")
     return note
 

@@ -6,12 +6,14 @@ import fcntl
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import naming
+from peclip_fast.json_files import parse_json
 from peclip_fast.prepare.descriptions.endpoint import Reply
 
 
@@ -21,6 +23,17 @@ class Key(NamedTuple):
     clip: str
     llm: str
     question: str
+    ask: int = 1
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is read of a line."""
+
+    clip: str
+    llm: str
+    question: str
+    text: str
     ask: int = 1
 
 
@@ -49,11 +62,14 @@ class Answers:
         self._file.truncate(self._length)
         for number, line in enumerate(data[: self._length].split(b"\n")[:-1], start=1):
             try:
-                key, text = _parsed(json.loads(line))
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                source = f"{path}:{number}: no answer of an LLM"
+                kept = parse_json(line, source, _Kept)
+                if kept.ask < 1:
+                    raise InputError(f"{source}: expected a number from 1 on in ask")
+            except InputError:
                 self._file.close()
-                raise InputError(f"{path}:{number}: no answer of an LLM ({error})") from None
-            self.found[key] = text
+                raise
+            self.found[Key(kept.clip, kept.llm, kept.question, kept.ask)] = kept.text
 
     def told(self, clip: str, llm: str, question: str) -> list[str]:
         """The answers to the first and each further asking."""
@@ -93,13 +109,3 @@ class Answers:
     def close(self) -> None:
         """Gives the file back."""
         self._file.close()
-
-
-def _parsed(row: Any) -> tuple[Key, str]:
-    clip, llm, question, text = (row[k] for k in ("clip", "llm", "question", "text"))
-    ask = row.get("ask", 1)
-    if not all(isinstance(value, str) for value in (clip, llm, question, text)):
-        raise TypeError("expected texts in clip, llm, question and text")
-    if not isinstance(ask, int) or ask < 1:
-        raise TypeError("expected a number from 1 on in ask")
-    return Key(clip, llm, question, ask), text

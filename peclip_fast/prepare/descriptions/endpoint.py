@@ -20,6 +20,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from peclip_fast.errors import InputError
+from peclip_fast.json_files import parse_json
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
 LONGEST_ASKED = 600.0  # seconds that a server may ask for
@@ -136,11 +137,10 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             raise _AgainError(f"no answer ({error or type(error).__name__})") from None
         try:
-            return _parsed(json.loads(raw))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return _parsed(parse_json(raw, "broken reply", _Answer))
+        except InputError as error:
             start = self._hidden(" ".join(raw[:200].decode(errors="replace").split()))
-            kind = type(error).__name__
-            raise _AgainError(f"broken reply ({kind}: {error}), beginning '{start}'") from None
+            raise _AgainError(f"{self._hidden(str(error))}, beginning '{start}'") from None
 
     def _told(self, error: urllib.error.HTTPError) -> str:
         try:
@@ -153,16 +153,40 @@ class Endpoint:
         return text.replace(self.key, "***") if self.key else text
 
 
-def _parsed(reply: Any) -> Reply:
-    """Whatever has a message is an answer, and paid for: only that must be as it should."""
-    choice = reply["choices"][0]
-    content = choice["message"]["content"]
+@dataclass(frozen=True)
+class _Part:
+    text: Any = None
+    type: Any = None
+
+
+@dataclass(frozen=True)
+class _Message:
+    content: str | list[_Part] | None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    message: _Message
+    finish_reason: Any = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What has a message is an answer, and paid for: only that must be as it should."""
+
+    choices: list[_Choice]
+    usage: Any = None
+
+
+def _parsed(reply: _Answer) -> Reply:
+    if not reply.choices:
+        raise InputError("broken reply: 'choices' is empty")
+    choice = reply.choices[0]
+    content = choice.message.content
     if isinstance(content, list):
-        content = " ".join(part["text"] for part in content if part.get("type") == "text")
-    if not isinstance(content, str | None):
-        raise TypeError(f"expected a text as content, got {type(content).__name__}")
-    usage = reply.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+        texts = [part.text for part in content if part.type == "text"]
+        content = " ".join(text for text in texts if isinstance(text, str))
+    usage = reply.usage if isinstance(reply.usage, dict) else {}
     counts = {
         key: usage[key] if isinstance(usage.get(key), int) else 0
         for key in ("prompt_tokens", "completion_tokens")
@@ -170,7 +194,7 @@ def _parsed(reply: Any) -> Reply:
     # Half of a surrogate pair, which JSON can hold, is no character: no file could keep it.
     lines = (content or "").encode(errors="replace").decode().splitlines()
     text = "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
-    return Reply(text, counts, str(choice.get("finish_reason") or ""))
+    return Reply(text, counts, str(choice.finish_reason or ""))
 
 
 def _retry_after(headers: Any) -> float:

@@ -201,15 +201,34 @@ def test_no_process_repeats_the_warning_of_another(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("facts", [b"", b"no zlib", zlib.compress(b"{"), zlib.compress(b"{}")])
+@pytest.mark.parametrize(
+    "facts",
+    [b"", b"no zlib", zlib.compress(b"{"), zlib.compress(b"[" * 10**6), bytes(16), "text", 3, 0.5],
+)
 def test_a_damaged_row_is_looked_up_again(
-    tmp_path: Path, frames_at: Writer, index: ClipIndex, facts: bytes
+    tmp_path: Path, frames_at: Writer, index: ClipIndex, facts: object
 ) -> None:
     path = frames_at(tmp_path / "clip", 3)
     index.put(path, "stamp", open_clip_source(path).index)
     with sqlite3.connect(index.file) as connection:
         connection.execute(f"UPDATE {module._TABLE} SET facts = ?", (facts,))
     assert index.get(path, "stamp") is None
+
+
+def test_a_row_that_is_another_ones_is_noticed_in_every_byte(
+    tmp_path: Path, frames_at: Writer, index: ClipIndex
+) -> None:
+    path = frames_at(tmp_path / "clip", 3)
+    known = open_clip_source(path).index
+    index.put(path, "stamp", known)
+    with sqlite3.connect(index.file) as connection:
+        select = f"SELECT facts FROM {module._TABLE} WHERE stamp = 'stamp'"
+        ((row,),) = connection.execute(select).fetchall()
+    for place in range(len(row)):
+        damaged = row[:place] + bytes([row[place] ^ 1]) + row[place + 1 :]
+        with sqlite3.connect(index.file) as connection:
+            connection.execute(f"UPDATE {module._TABLE} SET facts = ?", (damaged,))
+        assert index.get(path, "stamp") is None
 
 
 def test_processes_share_it(tmp_path: Path, frames_at: Writer, index: ClipIndex) -> None:
