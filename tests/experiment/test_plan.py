@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from helpers.models.every_method import NAMES
 
 from peclip_fast.config import layers
 from peclip_fast.config.data import DataConfig
@@ -18,7 +19,6 @@ from peclip_fast.experiment import plan as planning
 from peclip_fast.experiment.contrast import CUES, ORDER, TIME
 from peclip_fast.experiment.plan import EXPERIMENTS, Cell, find, plan
 from peclip_fast.experiment.published import read_table
-from peclip_fast.registry import METHODS
 
 
 @functools.cache
@@ -217,7 +217,7 @@ def test_what_a_method_has_for_a_dataset_goes_over_its_recipe(monkeypatch, tmp_p
 def test_every_method_has_its_rows():
     for name in ("peers-dfew", "demo-peers"):
         methods = [row.config.model.method for row in planned(name).rows]
-        assert set(methods) == set(METHODS.built_in())
+        assert set(methods) == set(NAMES)
         assert len(methods) == len(set(methods)) + (name == "peers-dfew")
 
 

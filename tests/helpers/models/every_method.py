@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "aim": {"hidden": 8, "head": "clip", "texts": "class_names"},
     "st_adapter": {"hidden": 8, "head": "clip", "texts": "class_names"},
 }
-NAMES = tuple(METHODS.built_in())
+NAMES = tuple(METHODS._modules)
 
 
 def options_of(name: str) -> dict[str, Any]:
