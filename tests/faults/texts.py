@@ -194,11 +194,11 @@ def _options(folder: Path) -> Iterator[TextReader]:
     yield TextReader("texts", "texts of the classes", corpus, place_of_texts, read)
     backbone = folder / "backbone"
     save_backbone(open_clip.CLIP(**TINY), TINY, backbone)
-    place = backbone / "open_clip_config.json"
-    corpus = (place.read_bytes(),)
+    described = backbone / "open_clip_config.json"
+    corpus = (described.read_bytes(),)
     read = lambda: load_backbone(str(backbone))  # noqa: E731
     title = "backbones, open_clip_config.json"
-    yield TextReader("open-clip", title, corpus, place, read, whole_json, share=100)
+    yield TextReader("open-clip", title, corpus, described, read, whole_json, share=100)
 
 
 def _descriptions(folder: Path) -> Iterator[TextReader]:
