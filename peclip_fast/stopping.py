@@ -2,25 +2,34 @@
 
 Within ``watch()`` each of them raises ``Stopped``, wherever the program stands. Within ``hold()``
 it waits: for the next ``release()``, which raises it, or for the end of the block. A second signal
-ends the process at once where ``watch()`` says so. Forked children are out of reach: a signal to
-the whole group is their parent's to answer, who ends them.
+ends the process at once where ``watch()`` says so.
+
+An exception is lost in what Python calls by itself: destructors, callbacks of forks, of weak
+references and of the garbage collector. A signal that comes there is raised a moment later, until
+it gets through; destructors and forks are done to their end before.
+
+Forked children are out of reach: a signal to the whole group is their parent's to answer, who ends
+them.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # Launchers pass on to their processes what the whole group has received already, so that a second
 # signal within so many seconds is the first one again.
 PASSED_ON = 2.0
+_MOMENT = 0.01  # seconds until a signal is raised again that was lost or came amiss
 _WORDS = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
@@ -59,20 +68,59 @@ class _Watch:
     process: int | None = None  # that watches; its forked children don't
     ends: bool = False
     held: int = 0
+    forking: bool = False  # the main thread is
     came: tuple[int, float] | None = None  # the first signal, and when
+    again: bool = False  # what comes next is the first signal again, sent by this process
 
 
 def _answer(number: int, frame: FrameType | None) -> None:
     if _Watch.process != os.getpid():
         return
-    if _Watch.came is None:
-        _Watch.came = number, time.monotonic()
-        if not _Watch.held:
-            raise Stopped(number)
+    if _Watch.came is None or _Watch.again:
+        _Watch.came = _Watch.came or (number, time.monotonic())
+        _Watch.again = False
+        if _in_destructor(frame):
+            _raise_later()
+        else:
+            check()
     elif time.monotonic() > _Watch.came[1] + PASSED_ON:
         if _Watch.ends:
             _end_at_once(number)
         raise KeyboardInterrupt  # no Stopped, as what was held is left half done
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _raise_later() -> None:
+    """Send the signal that has come once more, in a moment.
+
+    By a thread without an object, as nobody knows which of threading's locks are held here.
+    """
+
+    def send() -> None:
+        time.sleep(_MOMENT)
+        main = threading.main_thread().ident
+        if _waits() and _Watch.came is not None and main is not None:
+            _Watch.again = True
+            signal.pthread_kill(main, _Watch.came[0])
+
+    _thread.start_new_thread(send, ())
+
+
+def _hear_lost(former: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A hook for exceptions that Python can't raise, which raises our own ones later."""
+
+    def hook(lost: Any) -> None:
+        if isinstance(lost.exc_value, Stopped):
+            _raise_later()
+        else:
+            former(lost)
+
+    return hook
 
 
 def _end_at_once(number: int) -> NoReturn:
@@ -90,9 +138,22 @@ def _leave_group() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
+    _Watch.forking = False
 
 
-os.register_at_fork(after_in_child=_leave_group)
+def _before_fork() -> None:
+    _Watch.forking = threading.current_thread() is threading.main_thread()
+
+
+def _after_fork() -> None:
+    if _Watch.forking:
+        _Watch.forking = False
+        if _waits() and _Watch.came is not None and _Watch.came[0] in _WORDS:
+            _raise_later()
+
+
+# Python calls them around those of all modules that were imported before.
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_leave_group)
 
 
 @contextlib.contextmanager
@@ -114,11 +175,13 @@ def watch(second_ends: bool = False) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _WORDS}
     former = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
     _Watch.process, _Watch.ends, _Watch.held, _Watch.came = os.getpid(), second_ends, 0, None
+    hook, sys.unraisablehook = sys.unraisablehook, _hear_lost(sys.unraisablehook)
     for number in former:
         signal.signal(number, _answer)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in former.items():
             signal.signal(number, handler)
         _Watch.process = None
@@ -154,5 +217,11 @@ def ask(number: int) -> None:
 
 def check() -> None:
     """Raise ``Stopped`` if a signal has come and nothing holds it."""
-    if _Watch.process == os.getpid() and _Watch.came and not _Watch.held:
+    if _Watch.came and _waits():
         raise Stopped(_Watch.came[0])
+
+
+def _waits() -> bool:
+    """Whether a signal has come that nothing holds."""
+    free = not _Watch.held and not _Watch.forking
+    return free and _Watch.process == os.getpid() and _Watch.came is not None

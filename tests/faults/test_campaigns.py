@@ -14,9 +14,9 @@ from faults.texts import readers
 
 from peclip_fast.engine.run_folder import RunFolder
 
-INPUTS = 150  # of each reader of texts
+INPUTS = 100  # of each reader of texts
 # Of a run each, which takes seconds.
-RUNS = {"writes": 4, "kills": 2, "signals": 2, "workers": 1, "disks": 2, "ranks": 1}
+RUNS = {"writes": 3, "kills": 1, "signals": 1, "workers": 1, "disks": 1, "ranks": 1}
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import open_clip
 from faults.campaign import Tally, WrongError, judged, little_memory
 from faults.mutations import Mutate, in_json, in_text, in_yaml, mutated, whole_json
 from helpers.llm_server import ANSWER, Llm
+from helpers.models.tiny_backbone import TINY
 
 from peclip_fast.commands.main import main
 from peclip_fast.config.data import DataConfig
@@ -29,6 +31,7 @@ from peclip_fast.engine.report import training_facts
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.comparison import compare_runs, read_predictions
+from peclip_fast.models.backbone import load_backbone, save_backbone
 from peclip_fast.plots.curves import read_history
 from peclip_fast.prepare.descriptions.answers import Answers
 from peclip_fast.prepare.descriptions.endpoint import Endpoint, NoReplyError
@@ -189,6 +192,13 @@ def _options(folder: Path) -> Iterator[TextReader]:
     corpus = (b"# of two\nanger: a face with lowered brows\n\njoy: ein Gesicht\r\n",)
     read = lambda: read_texts(place_of_texts)  # noqa: E731
     yield TextReader("texts", "texts of the classes", corpus, place_of_texts, read)
+    backbone = folder / "backbone"
+    save_backbone(open_clip.CLIP(**TINY), TINY, backbone)
+    described = backbone / "open_clip_config.json"
+    corpus = (described.read_bytes(),)
+    read = lambda: load_backbone(str(backbone))  # noqa: E731
+    title = "backbones, open_clip_config.json"
+    yield TextReader("open-clip", title, corpus, described, read, whole_json, share=100)
 
 
 def _descriptions(folder: Path) -> Iterator[TextReader]:

@@ -80,6 +80,20 @@ def test_a_folder_with_a_wrong_config(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(InputError, match=r"open_clip_config\.json: broken JSON"):
         load_backbone(str(tmp_path))
+    for part, key, value in (
+        ("vision_cfg", "patch_size", [1, 2, 3]),
+        ("vision_cfg", "image_size", "32"),
+        ("vision_cfg", "head_width", 0),
+        ("vision_cfg", "mlp_ratio", None),
+        ("text_cfg", "heads", 0),
+        ("text_cfg", "context_length", -1),
+        ("text_cfg", "width", 1 << 62),
+        ("text_cfg", "unknown", 1),
+    ):
+        config = {**TINY, part: {**TINY[part], key: value}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+        with pytest.raises(InputError, match=r"config\.json: expected open_clip's model_cfg, got"):
+            load_backbone(str(tmp_path))
     config = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5]}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"mean=\[0\.5, 0\.5\], expected three numbers"):

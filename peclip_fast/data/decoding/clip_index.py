@@ -26,6 +26,8 @@ Index = VideoIndex | FolderIndex
 
 _TABLE = "clips_4"  # another number where the indices change, so that older rows stay as they are
 _DIGEST = 16  # bytes in front of a row's facts
+# A damaged file says its errors in any bytes, and may ask for any memory.
+_BROKEN = (sqlite3.Error, OSError, UnicodeError, MemoryError)
 _WAIT = 60.0  # seconds for another process that writes
 
 
@@ -83,7 +85,7 @@ class ClipIndex:
         try:
             with self._open() as connection:
                 return connection.execute(statement, values).fetchall()
-        except (sqlite3.Error, OSError) as error:
+        except _BROKEN as error:
             self._off[0] = 1  # one warning for all processes
             message = f"{self.file}: not used: {error}; XDG_CACHE_HOME names another place"
             warnings.warn(message, ClipIndexWarning, stacklevel=4)

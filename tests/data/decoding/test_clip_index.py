@@ -173,6 +173,20 @@ def test_a_damaged_file_only_warns(tmp_path: Path, video_at: Writer, index: Clip
         assert open_clip_source(path).num_frames == 30
 
 
+@pytest.mark.filterwarnings("ignore::peclip_fast.data.decoding.clip_index.ClipIndexWarning")
+def test_damage_in_what_the_file_says_of_its_table(
+    tmp_path: Path, frames_at: Writer, index: ClipIndex
+) -> None:
+    """Of which SQLite's messages cite bytes that are no text."""
+    path = frames_at(tmp_path / "clip", 3)
+    known = open_clip_source(path).index
+    whole = index.file.read_bytes()
+    begin = whole.index(b"CREATE TABLE")
+    for place in range(begin - 40, whole.index(b")", begin)):
+        index.file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        assert ClipIndex(index.file).get(path, clip_stamp(path)) in (known, None)
+
+
 def test_a_place_that_can_not_be_written_only_warns_once(tmp_path: Path, video_at: Writer) -> None:
     (tmp_path / "file").write_text("where a folder is expected")
     index = ClipIndex(tmp_path / "file/clips.sqlite")
