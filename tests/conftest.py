@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,19 @@ __all__ = [
     "pytest_runtest_makereport",
     "video_at",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard() -> Iterator[None]:
+    """Not ignored, as they are below nohup and in a shell's background jobs, and so in children."""
+    former = {}
+    usual = {signal.SIGINT: signal.default_int_handler}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            former[number] = signal.signal(number, usual.get(number, signal.SIG_DFL))
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -91,14 +91,6 @@ class Scene:
         assert not self.run.report.exists()
         assert main(["--output", str(self.run.path), "--resume"]) == 0
         return self.run
-
-
-@pytest.fixture(autouse=True, scope="module")
-def sigint() -> Iterator[None]:
-    """Not ignored, as it is in a shell's background jobs and in all that these start."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, former or signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")
