@@ -10,7 +10,7 @@ from torch import Tensor
 
 from peclip_fast.config.methods.dfer_clip import DFERCLIPConfig
 from peclip_fast.models.adapted_clip import AdaptedCLIP
-from peclip_fast.models.parts.class_token_transformer import ClassTokenTransformer
+from peclip_fast.models.parts.class_token_transformer import class_token_transformer
 from peclip_fast.models.parts.prompts import Prompts
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.dfer_clip import load_dfer_clip
@@ -28,12 +28,7 @@ class DFERCLIP(AdaptedCLIP):
     def make_parts(self) -> None:
         """See AdaptedCLIP."""
         config = self.config
-        self.temporal = None
-        if config.temporal_layers:
-            self.temporal = ClassTokenTransformer(
-                self.text.features, config.temporal_layers, config.temporal_heads,
-                config.temporal_head_width, config.temporal_hidden, config.places,
-            )  # fmt: skip
+        self.temporal = class_token_transformer(config, self.text.features)
         self.prompts = None
         if config.context_tokens:
             classes = len(self.classes) if config.class_contexts else None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from peclip_fast.config.methods.emoclip import EmoCLIPConfig
 from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP
-from peclip_fast.models.parts.class_token_transformer import ClassTokenTransformer
+from peclip_fast.models.parts.class_token_transformer import class_token_transformer
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.emoclip import load_emoclip
 from peclip_fast.registry import register_method
@@ -39,13 +39,7 @@ class EmoCLIP(AdaptedCLIP):
 
     def make_parts(self) -> None:
         """See AdaptedCLIP."""
-        config = self.config
-        self.temporal = None
-        if config.temporal_layers:
-            self.temporal = ClassTokenTransformer(
-                self.text.features, config.temporal_layers, config.temporal_heads,
-                config.temporal_head_width, config.temporal_hidden, config.places,
-            )  # fmt: skip
+        self.temporal = class_token_transformer(self.config, self.text.features)
         self.scale = LearnedScale()
 
     @property

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peclip_fast.config.methods.class_token import ClassTokenConfig
 from peclip_fast.errors import InputError
 
 
@@ -45,6 +46,20 @@ class ClassTokenTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x[:, 0]
+
+
+def class_token_transformer(config: ClassTokenConfig, width: int) -> ClassTokenTransformer | None:
+    """The one that the options ask for, over features of that width; None without layers."""
+    if not config.temporal_layers:
+        return None
+    return ClassTokenTransformer(
+        width,
+        config.temporal_layers,
+        config.temporal_heads,
+        config.temporal_head_width,
+        config.temporal_hidden,
+        config.places,
+    )
 
 
 class PreNormLayer(nn.Module):

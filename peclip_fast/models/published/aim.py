@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
-import open_clip
 from torch import Tensor
 
 from peclip_fast.config.methods.aim import AIMConfig
-from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import image_model_config
+from peclip_fast.models.published.equal_model import Model, equal_model
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 ENCODER, HEAD = "backbone.", "cls_head.fc_cls."
 PLACES = f"{ENCODER}temporal_embedding"
 BLOCKS = f"{ENCODER}transformer.resblocks."
@@ -42,11 +39,7 @@ def load_aim(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
         input_adapter=of_input,
     )
     classes = checkpoint.class_names(len(state[f"{HEAD}weight"]))
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    checkpoint.fill(published_views(model.state_dict()), state)
-    model.remember_backbone()
-    model.eval()
-    return model
+    return equal_model(method, config, classes, model_cfg, checkpoint, state, published_views)
 
 
 def published_views(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,18 +6,15 @@ What its ``save_lora`` writes has no CLIP in it, and so no sizes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
-import open_clip
 from torch import Tensor
 
 from peclip_fast.config.methods.clip_lora import CLIPLoRAConfig
 from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import NEEDED, model_config, unpacked
+from peclip_fast.models.published.equal_model import Model, equal_model
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 TOWERS = {"vision": "visual.transformer", "text": "transformer"}
 FIRST = "visual.transformer.resblocks.0.attn.q_proj.w_lora_A"
 
@@ -39,11 +36,7 @@ def load_clip_lora(method: type[Model], checkpoint: PublishedCheckpoint) -> Mode
     )
     model_cfg = model_config(state, checkpoint)
     classes = [text.rstrip(".") for text in checkpoint.class_texts]
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    checkpoint.fill(published_views(model.state_dict()), state)
-    model.remember_backbone()
-    model.eval()
-    return model
+    return equal_model(method, config, classes, model_cfg, checkpoint, state, published_views)
 
 
 def published_views(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

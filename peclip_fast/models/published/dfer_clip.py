@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
-import open_clip
 import torch
 
 from peclip_fast.config.methods.dfer_clip import DFERCLIPConfig
-from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import LOGIT_SCALE, AdaptedCLIP
+from peclip_fast.models.adapted_clip import LOGIT_SCALE
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.class_token import (
     named,
@@ -22,11 +19,12 @@ from peclip_fast.models.published.embedded_texts import (
     LEARNER,
     PREFIX,
     SUFFIX,
+    check_tokens,
     class_tokens,
     text_of,
 )
+from peclip_fast.models.published.equal_model import Model, equal_model, renamed
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 CLIP, IMAGE, TEXT, TEMPORAL = "clip_model_.", "image_encoder.", "text_encoder.", "temporal_net."
 CONTEXT = f"{LEARNER}ctx"
 TABLE, SCALE = f"{CLIP}token_embedding.weight", f"{CLIP}logit_scale"
@@ -55,13 +53,11 @@ def load_dfer_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Mode
     )
     model_cfg = model_config(named(state, {IMAGE: "visual.", TEXT: "", CLIP: ""}), checkpoint)
     classes = [text.rstrip(".") for text in texts]
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    if [[t for t in row if t] for row in model.class_tokens.tolist()] != tokens:
-        raise InputError(f"{source}: its class texts can't be recovered; give class_texts")
-    mine = {published_name(n): t for n, t in model.state_dict().items()}
-    checkpoint.fill(mine, {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)})
-    model.remember_backbone()
-    return model.eval()
+    given = {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)}
+    views = renamed(published_name)
+    model = equal_model(method, config, classes, model_cfg, checkpoint, given, views)
+    check_tokens(model.class_tokens, tokens, source)
+    return model
 
 
 def published_name(name: str) -> str:

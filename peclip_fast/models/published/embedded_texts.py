@@ -59,6 +59,12 @@ def class_tokens(
     )
 
 
+def check_tokens(read: Tensor, tokens: Sequence[Sequence[int]], source: str) -> None:
+    """Raise InputError unless a model reads these tokens, (C, n) with zeros behind them."""
+    if [[t for t in row if t] for row in read.tolist()] != tokens:
+        raise InputError(f"{source}: its class texts can't be recovered; give class_texts")
+
+
 def text_of(tokens: Sequence[int]) -> str:
     """A text that has these tokens, without spaces in front of its commas where there may be none.
 

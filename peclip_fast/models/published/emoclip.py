@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-import open_clip
-
 from peclip_fast.config.methods.emoclip import EmoCLIPConfig
 from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.class_token import (
     named,
@@ -16,8 +11,8 @@ from peclip_fast.models.published.class_token import (
     temporal_settings,
 )
 from peclip_fast.models.published.clip import NEEDED, TABLE, model_config, with_table
+from peclip_fast.models.published.equal_model import Model, equal_model, renamed
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 CLIP, TEMPORAL, SCALE = "backbone.", "temporal.", "logit_scale"
 
 
@@ -38,10 +33,8 @@ def load_emoclip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     )
     model_cfg = model_config(named(state, {CLIP: ""}), checkpoint)
     classes = [text.rstrip(".") for text in texts]
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    checkpoint.fill({published_name(n): t for n, t in model.state_dict().items()}, state)
-    model.remember_backbone()
-    return model.eval()
+    views = renamed(published_name)
+    return equal_model(method, config, classes, model_cfg, checkpoint, state, views)
 
 
 def published_name(name: str) -> str:

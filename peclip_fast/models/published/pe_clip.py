@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-import open_clip
 from torch import Tensor
 
 from peclip_fast.config.methods.pe_clip import PECLIPConfig
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import NEEDED, model_config
 from peclip_fast.models.published.embedded_texts import (
     LEARNER,
     PREFIX,
     SUFFIX,
+    check_tokens,
     class_tokens,
     text_of,
 )
+from peclip_fast.models.published.equal_model import Model, equal_model, renamed
 from peclip_fast.models.tokenizer import END, START, tokenizer
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 CLIP = "clip_model."
 TABLE = f"{CLIP}token_embedding.weight"
 BLOCKS = {"text": f"{CLIP}transformer.", "vision": f"{CLIP}visual.transformer."}
@@ -45,17 +44,11 @@ def load_pe_clip(method: type[Model], checkpoint: PublishedCheckpoint) -> Model:
     model_cfg = model_config(own, checkpoint)
     names = {text: name for name, text in PUBLISHED_ACTION_UNITS.items()}
     classes = [names.get(text, text.rstrip(".")) for text in texts]
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    if model.class_tokens.shape[0] != len(tokens) or any(
-        row != [t for t in mine if t]
-        for row, mine in zip(tokens, model.class_tokens.tolist(), strict=True)
-    ):
-        raise InputError(f"{source}: its class texts can't be recovered; give class_texts")
-    mine = {published_name(n): t for n, t in model.state_dict().items()}
     given = {n: t for n, t in state.items() if n not in (PREFIX, SUFFIX)}
-    checkpoint.fill(mine, given)
-    model.remember_backbone()
-    return model.eval()
+    views = renamed(published_name)
+    model = equal_model(method, config, classes, model_cfg, checkpoint, given, views)
+    check_tokens(model.class_tokens, tokens, source)
+    return model
 
 
 def published_name(name: str) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
 
-import open_clip
 from torch import Tensor
 
 from peclip_fast.config.methods.st_adapter import STAdapterConfig
 from peclip_fast.errors import InputError
-from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip import image_model_config
+from peclip_fast.models.published.equal_model import Model, equal_model
 
-Model = TypeVar("Model", bound=AdaptedCLIP)
 HEAD, BLOCKS = "fc.", "transformer.resblocks."
 PLACES = {"before_attention": "adapter_pre_attn", "before_mlp": "adapter_pre_mlp"}
 LAYERS = {"down": "fc1", "conv": "conv", "up": "fc2"}
@@ -49,11 +46,7 @@ def load_st_adapter(method: type[Model], checkpoint: PublishedCheckpoint) -> Mod
         adapted_blocks=layers - first,
     )
     classes = checkpoint.class_names(len(state[f"{HEAD}weight"]))
-    model = method(config, classes, open_clip.CLIP(**model_cfg), unnamed_backbone=model_cfg)
-    checkpoint.fill(published_views(model.state_dict()), state)
-    model.remember_backbone()
-    model.eval()
-    return model
+    return equal_model(method, config, classes, model_cfg, checkpoint, state, published_views)
 
 
 def _blocks(state: Mapping[str, Tensor], place: str) -> set[int]:
