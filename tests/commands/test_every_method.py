@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helpers.models.every_method import NAMES, options_of
 from helpers.same_runs import assert_same, rows
-from helpers.tiny_runs import CLASSES, write_config
+from helpers.tiny_runs import CLASSES, killed_in_step, write_config
 from safetensors.torch import load_file
 
 from peclip_fast import from_pretrained
@@ -21,7 +21,6 @@ from peclip_fast.commands.explain import main as explain
 from peclip_fast.commands.predict import main as predict
 from peclip_fast.commands.train import main as train
 from peclip_fast.data.cues.descriptions import write_descriptions
-from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 
 
@@ -70,26 +69,13 @@ def test_it_is_trained_and_tested(run):
     assert run.curves.exists()
 
 
-def test_it_goes_on_where_it_was_stopped(config, run, tmp_path, monkeypatch):
+def test_it_goes_on_where_it_was_stopped(config, run, tmp_path):
     """After six of eight steps, where the last checkpoint was."""
-    step, steps = Objective.forward, []
-
-    class Stop(BaseException):
-        """Stands for the kill."""
-
-    def stopping(self, *args):
-        steps.append(args)
-        if len(steps) == 8:
-            raise Stop
-        return step(self, *args)
-
     argv = ["--config", str(config), "--output", str(tmp_path / "run")]
     trains = run.last.exists()
     if trains:
-        with monkeypatch.context() as patch:
-            patch.setattr(Objective, "forward", stopping)
-            with pytest.raises(Stop):
-                train(argv)
+        with killed_in_step(8):
+            train(argv)
     again = RunFolder(tmp_path / "run")
     assert train([*argv, "--resume"]) == 0
     if trains:

@@ -7,14 +7,13 @@ import json
 
 import pytest
 import torch
-from helpers.tiny_runs import CLASSES, write_clips, write_config
+from helpers.tiny_runs import CLASSES, killed_in_step, write_clips, write_config
 from safetensors.torch import load_file
 
 from peclip_fast.commands.evaluate import main as evaluate
 from peclip_fast.commands.train import main as train
 from peclip_fast.config.layers import config_layers
 from peclip_fast.data.cues.descriptions import write_descriptions
-from peclip_fast.engine.objective import Objective
 
 SMALL = ["--model.video_hidden=16", "--model.text_hidden=16"]
 SMALL += ["--train.epochs=5", "--train.warmup_epochs=1", "--train.batch_size=5"]
@@ -54,23 +53,10 @@ def test_the_loss_falls_and_the_own_classes_are_tested(run):
 
 
 @pytest.mark.slow
-def test_it_goes_on_where_it_was_stopped(run, options, tmp_path, monkeypatch):
-    step, steps = Objective.forward, []
-
-    class Stop(BaseException):
-        """Stands for the kill."""
-
-    def stopping(self, *args):
-        steps.append(args)
-        if len(steps) == 8:
-            raise Stop
-        return step(self, *args)
-
+def test_it_goes_on_where_it_was_stopped(run, options, tmp_path):
     argv = [*options, "--output", str(tmp_path / "run")]
-    with monkeypatch.context() as patch:
-        patch.setattr(Objective, "forward", stopping)
-        with pytest.raises(Stop):
-            train(argv)
+    with killed_in_step(8):
+        train(argv)
     assert train([*argv, "--resume"]) == 0
     found, expected = (load_file(r / "model/model.safetensors") for r in (tmp_path / "run", run))
     assert all(torch.equal(found[name], expected[name]) for name in expected)

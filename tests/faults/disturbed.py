@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +77,7 @@ class Scene:
         return self.seconds[f"whole-{setup}{'-two' * two}"]
 
 
-class Disturbed:
+class Disturbed(ABC):
     """A campaign: a training is disturbed, goes on, and comes to the same."""
 
     name, title, share = "", "", 3
@@ -103,9 +104,9 @@ class Disturbed:
         """The run folder, where it isn't the scene's."""
         yield None
 
+    @abstractmethod
     def disturb(self, training: Training, setup: int, number: int, rng: random.Random) -> None:
         """Disturb it, let it go on, and compare; WrongError says what isn't right."""
-        raise NotImplementedError
 
 
 def finish(training: Training, whole: Training, *options: str) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
+
+from peclip_fast.engine.objective import Objective
 
 CLASSES = ("happiness", "sadness", "anger")
 COLOURS = ((220, 60, 60), (60, 220, 60), (60, 60, 220))
@@ -50,6 +56,23 @@ def write_config(path: Path, backbone: str, root: Path, **train: object) -> Path
     }
     path.write_text(yaml.safe_dump(options))
     return path
+
+
+@contextlib.contextmanager
+def killed_in_step(number: int) -> Iterator[None]:
+    """What trains in the block gets no further than into the forward pass of its Nth step."""
+    forward, steps = Objective.forward, itertools.count(1)
+
+    class Kill(BaseException):
+        """Nobody catches it."""
+
+    def called(self: Objective, *arguments: Any) -> Any:
+        if next(steps) == number:
+            raise Kill
+        return forward(self, *arguments)
+
+    with mock.patch.object(Objective, "forward", called), pytest.raises(Kill):
+        yield
 
 
 @contextlib.contextmanager
