@@ -27,6 +27,7 @@ from peclip_fast.errors import InputError, hint, one_line
 from peclip_fast.registry import CONFIGS
 
 _LONGEST = 400  # characters of a message
+_HUGE = re.compile(r"[\da-fA-F_]{250,}")
 METHOD, RATES = "model.method", "train.lr"
 DEFAULT_METHOD = ModelConfig.method
 Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML
@@ -160,15 +161,20 @@ class _Method:
         for key, _ in flat(layer):
             if key not in self.known:
                 raise InputError(f"{source}: {self._unknown(key)}")
+        for key, value in flat(layer):
+            _refuse_huge(f"{source}: {key}", value)
         with _naming(f"{source}: "):
             given = self.parser.parse_object(_written(layer), defaults=False)
             return dict(flat(given.as_dict()))
 
     def parsed(self, dotted: Sequence[str]) -> dict[str, Any]:
         """The command line's options one by one, as values of their types."""
+        name = ""
         for word in dotted:
             if word.startswith("--"):
-                self.check_name(word.partition("=")[0])
+                name = word.partition("=")[0]
+                self.check_name(name)
+            _refuse_huge(name, word)
         with _naming(""):
             return dict(flat(self.parser.parse_args(list(dotted), defaults=False).as_dict()))
 
@@ -255,6 +261,13 @@ def _load(text: str) -> Any:
 
 
 set_loader("options", _load, exceptions=(yaml.YAMLError, ValueError, RecursionError))
+
+
+def _refuse_huge(name: str, value: object) -> None:
+    """Raise InputError for a whole number that no float can hold, on which the parser fails."""
+    huge = value.bit_length() > 1000 if isinstance(value, int) else False
+    if huge or (isinstance(value, str) and _HUGE.search(value)):
+        raise InputError(f"{name}: expected a number of fewer than 250 digits")
 
 
 @contextlib.contextmanager

@@ -6,14 +6,18 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.constants import default_pg_timeout
 
 from peclip_fast.config.train import TrainConfig
 from peclip_fast.errors import InputError, one_line
 from peclip_fast.stopping import REASONS, Stopped, release
+
+MEETING = timedelta(minutes=5)  # in which all processes must have come
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,32 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     # Gloo for what is on the CPU, as numbers of clips: no GPU is waited for.
     with naming_lost_peers():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        store = _meet(world)
+        dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
         yield
         dist.destroy_process_group()  # after an error it could wait for the others
+
+
+def _meet(world: World) -> dist.Store:
+    """Wait until all processes are there, not for the half hour that they may wait for each other
+    later: one that has ended before they met is missed by nobody else.
+
+    Raises:
+        ConnectionError: they weren't in time.
+    """
+    try:
+        store, *_ = next(dist.rendezvous("env://", world.rank, world.size, timeout=MEETING))
+        store.set(f"come/{world.rank}", "")
+        store.wait([f"come/{rank}" for rank in range(world.size)], MEETING)
+        store.set_timeout(default_pg_timeout)
+    except dist.DistError as error:
+        minutes = MEETING.total_seconds() / 60
+        raise ConnectionError(
+            f"the {world.size} processes of this run haven't met within {minutes:g} minutes "
+            f"({one_line(error).partition('. ')[0]})"
+        ) from error
+    return store
 
 
 @contextlib.contextmanager

@@ -150,6 +150,17 @@ def test_what_is_no_number_of_use():
             parse(f"--{name}", str(2**63))
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "0x" + "f" * 400, "1_" * 400 + "1"])
+def test_whole_numbers_beyond_what_a_float_holds(number):
+    message = r"train\.lr\.adapters: expected a number of fewer than 250 digits$"
+    for written in ([f"--train.lr.adapters={number}"], ["--train.lr.adapters", number]):
+        with pytest.raises(InputError, match=message):
+            parse(*written)
+    for value in (number, int(number, 0)):
+        with pytest.raises(InputError, match=f"^c: {message}"):
+            resolve([("c", {"train": {"lr": {"adapters": value}}})])
+
+
 def test_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = parse("--data.root=~/d", "--data.train_list=~/l.csv", "--data.cues=$HOME")

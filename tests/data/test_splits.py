@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import warnings
 from collections import Counter
@@ -383,3 +384,15 @@ def test_what_lies_in_the_folders_of_frames_is_said(
     assert len(splits.train) == len(splits.test) == 1
     with pytest.warns(DataWarning, match=f"^{told}$"):
         open_files([str(clip)], DataConfig(), ["frames"])
+
+
+def test_garbage_collection_is_left_as_it_was(tmp_path: Path, tiny_clips: Path) -> None:
+    for enabled in (False, True):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            open_splits(DataConfig("folder", tiny_clips))
+            with pytest.raises(InputError):
+                opened("dfew", tmp_path)
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()

@@ -274,6 +274,9 @@ class RankKilled(Disturbed):
         started = training.start_two(*options)
         killed = started[rng.randrange(2)]
         killed.process.join(rng.uniform(0, self.scene.lasts(setup, two=True)))
+        # Who ends before the two have met is waited for for minutes; the run's file comes after.
+        while killed.process.is_alive() and not training.run.exists:
+            time.sleep(0.01)
         killed.kill()
         killed.wait()
         for other in started:

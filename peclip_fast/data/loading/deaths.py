@@ -57,11 +57,13 @@ def replace_workers(error: Exception, batches: Any, deaths: int) -> None:
     """
     if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
         raise error
-    how = "has ended"
+    how, codes = "has ended", []
     if isinstance(batches, _MultiProcessingDataLoaderIter):
         codes = [worker.exitcode for worker in batches._workers if worker.exitcode]
         how = ended(codes[0]) if codes else how
         _kill(batches)
+    if isinstance(error, RuntimeError) and not codes:
+        return  # PyTorch raises for any loader's workers; the one whose worker it was will say so
     if deaths >= MOST:
         raise InputError(
             f"a process that reads clips {how}, {deaths} times for one batch; the system does so "

@@ -73,6 +73,23 @@ def test_between_passes(make, capfd):
     loader.close()
 
 
+def test_a_worker_of_another_loader(make, capfd):
+    """Its own loader says that it has ended; the one that heard of it first goes on."""
+    expected, loader, other = batches(make(0)), make(2), make(1)
+    assert same(batches(loader), expected)
+    before = set(multiprocessing.active_children())
+    assert same(batches(other), expected)
+    (idle,) = set(multiprocessing.active_children()) - before
+    os.kill(idle.pid, signal.SIGKILL)
+    idle.join()
+    assert same(batches(loader), expected)
+    assert capfd.readouterr().err == ""
+    assert same(batches(other), expected)
+    assert capfd.readouterr().err.count("warning: a process that reads clips was ended") == 1
+    loader.close()
+    other.close()
+
+
 def test_one_that_dies_each_time(make, monkeypatch, capfd):
     load = ClipDataset.load
 
