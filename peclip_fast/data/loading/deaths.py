@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from peclip_fast.errors import InputError
 # What a loader raises: PyTorch's word, or what is met in fetching a batch from who has just died.
 DEATHS = (RuntimeError, ConnectionError, EOFError)
 MOST = 3  # deaths without a batch between them
+_DEAD = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 def hear_no_deaths() -> None:
@@ -57,13 +59,15 @@ def replace_workers(error: Exception, batches: Any, deaths: int) -> None:
     """
     if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
         raise error
-    how, codes = "has ended", []
+    how = "has ended"
     if isinstance(batches, _MultiProcessingDataLoaderIter):
         codes = [worker.exitcode for worker in batches._workers if worker.exitcode]
         how = ended(codes[0]) if codes else how
+        own = {worker.pid for worker in batches._workers}
         _kill(batches)
-    if isinstance(error, RuntimeError) and not codes:
-        return  # PyTorch raises for any loader's workers; the one whose worker it was will say so
+        dead = _DEAD.match(str(error))
+        if dead and not own & {int(pid) for pid in dead[1].split(",")}:
+            return  # PyTorch raises for any loader's workers; the one whose it was will say so
     if deaths >= MOST:
         raise InputError(
             f"a process that reads clips {how}, {deaths} times for one batch; the system does so "
