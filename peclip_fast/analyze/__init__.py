@@ -1,1 +1,0 @@
-"""From any video to who shows what, when."""
