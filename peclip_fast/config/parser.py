@@ -27,7 +27,7 @@ from peclip_fast.errors import InputError, hint, one_line
 from peclip_fast.registry import CONFIGS
 
 _LONGEST = 400  # characters of a message
-_HUGE = re.compile(r"[\da-fA-F_]{250,}")
+_HUGE = re.compile(r"(?<!\w)(0[xX][\da-fA-F_]{249,}|\d[\d_]{249,})(?!\w)")
 METHOD, RATES = "model.method", "train.lr"
 DEFAULT_METHOD = ModelConfig.method
 Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML

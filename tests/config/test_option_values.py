@@ -161,6 +161,11 @@ def test_whole_numbers_beyond_what_a_float_holds(number):
             resolve([("c", {"train": {"lr": {"adapters": value}}})])
 
 
+def test_long_names_are_no_numbers():
+    names = ["a" * 300, "f" * 300, "1" + "b" * 300]
+    assert parse("--data.classes", str(names).replace("'", '"')).data.classes == names
+
+
 def test_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = parse("--data.root=~/d", "--data.train_list=~/l.csv", "--data.cues=$HOME")
