@@ -34,6 +34,12 @@ for tool in memcheck racecheck synccheck initcheck; do
         step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
         "$python" -m benchmarks.compile_checks.sanitize
 done
+# Every kernel, as a user's machine checks it; the files are the verdicts to ship.
+for precision in fp32 bf16 fp16; do
+    step "check $precision" "$python" -m peclip_fast check-gpu --config dfew --force \
+        --train.device cuda --train.precision "$precision" \
+        --output "$out/verdicts-$precision.json"
+done
 for operator in bottleneck_adapter temporal_adapter; do
     step "$operator" "$python" -m "benchmarks.$operator" --device cuda --output "$out"
 done

@@ -12,6 +12,9 @@ show), in turns, in one run:
 - ours: what ``peclip_fast`` does with the same options; on a GPU also with each backend by name,
   and a train step as CUDA graphs.
 
+Beside them stands the floor: the step's products by themselves, at the rate of the library's own
+product of the MLP's shape, measured in the same turns.
+
 That they compute the same is checked first, on one clip (with more the reference leaks). Peak
 memory is of a process of its own for each, beyond what it held before its first step.
 """
@@ -31,7 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measure.record import RESULTS, interleaved, write
+from benchmarks.measure.flops import gflop
+from benchmarks.measure.record import RESULTS, interleaved, place, rows_kept, write
 from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
@@ -117,6 +121,7 @@ def program_of(
     return model, program
 
 
+FLOOR = "products alone"
 # On a GPU alone; the second for train steps alone.
 AROUND_GRU, GRAPHED = "torch.compile around nn.GRU", "ours as CUDA graphs"
 # Backends that `auto`, which "ours" is, takes only once they are verified.
@@ -185,6 +190,32 @@ def make_frames(clips: int, size: int, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     shape = (clips, FRAMES, 3, size, size)
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator).to(device)
+
+
+def floor_ms(backbone: str, clips: int, what: str, product_ms: float) -> float:
+    """Of all the step's products, at the rate of one_product()."""
+    with torch.device("meta"):
+        model = create_model(backbone=backbone, classes=CLASSES)
+    rows, width, hidden = _mlp(model, clips)
+    rate = 2e-9 * rows * width * hidden / product_ms
+    return gflop(model, FRAMES, clips, what == "train step") / rate
+
+
+def one_product(
+    backbone: str, clips: int, dtype: str, device: torch.device
+) -> Callable[[], object]:
+    """PyTorch's product of the MLP's input with its first weight."""
+    with torch.device("meta"):
+        rows, width, hidden = _mlp(create_model(backbone=backbone, classes=CLASSES), clips)
+    kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+    x, weight = (torch.randn(n, width, device=device).to(kind) for n in (rows, hidden))
+    return torch.no_grad()(functools.partial(F.linear, x, weight))
+
+
+def _mlp(model: PECLIP, clips: int) -> tuple[int, int, int]:
+    hidden, width = model.backbone.visual.transformer.resblocks[0].mlp.c_fc.weight.shape
+    tokens = model.vision.prefix + model.vision.patches + model.config.context_tokens
+    return clips * FRAMES * tokens, width, hidden
 
 
 def peak_memory(make: Maker, clips: int, size: int, device_name: str) -> float:
@@ -267,8 +298,13 @@ def measure(
                 rows.append({"what": what, "clips": clips, "program": name, "not_run": why})
                 continue
             runs[name], given[name] = functools.partial(run, frames), logits
-        differences = check(given, options.dtype)
-        times = interleaved(runs, device, options.seconds, settle=True)
+        differences = check(given, options.dtype) | {FLOOR: 0.0}
+        runs[FLOOR] = one_product(options.backbone, clips, options.dtype, device)
+        times = interleaved(runs, device, options.seconds, settle=True, least=options.least)
+        times[FLOOR] = {
+            key: floor_ms(options.backbone, clips, what, value) if key.endswith("_ms") else value
+            for key, value in times[FLOOR].items()
+        }
         for name, time in times.items():
             rows.append({
                 "what": what, "clips": clips, "backbone": options.backbone, "program": name,
@@ -312,7 +348,12 @@ def main() -> None:
     parser.add_argument("--what", nargs="+", default=["inference", "train step"])
     parser.add_argument("--programs", nargs="+", help="names in the table; all unless given")
     parser.add_argument("--seconds", type=float, default=60.0, help="per size and kind of work")
+    parser.add_argument("--least", type=int, default=5, help="timed runs of each")
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--add", action="store_true", help="to what the file has of other sizes and kinds of work"
+    )
+    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
     options = parser.parse_args()
     able = programs(options.backbone, options.dtype, options.device)
     able = chosen(able, options.programs or able)
@@ -320,8 +361,12 @@ def main() -> None:
     for clips in options.clips or ([8, 32] if options.device == "cuda" else [2]):
         rows += measure(options, able, clips)
         failed = {row["program"] for row in rows if "not_run" in row}
-        rows += memory(options, {n: make for n, make in able.items() if n not in failed}, clips)
-    print(write("pe_clip", torch.device(options.device), rows, options.output))
+        if not options.no_memory:
+            rows += memory(options, {n: make for n, make in able.items() if n not in failed}, clips)
+    device = torch.device(options.device)
+    if options.add:
+        rows = rows_kept(place("pe_clip", device, options.output), rows, ("what", "clips"))
+    print(write("pe_clip", device, rows, options.output))
 
 
 if __name__ == "__main__":

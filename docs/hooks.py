@@ -15,7 +15,7 @@ from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS_HERE = "<!-- commands -->"
-LISTED = "import json, peclip_fast.commands.main as m; print(json.dumps(m.GROUPS))"
+LISTED = "import json, peclip_fast.commands.shared.main as m; print(json.dumps(m.GROUPS))"
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
 

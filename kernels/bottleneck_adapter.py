@@ -34,6 +34,7 @@ import triton.language as tl
 from torch import Tensor
 
 from peclip_fast.kernels.tiles import (
+    as_rows,
     chunks,
     dot,
     gelu,
@@ -293,12 +294,6 @@ def weights_kernel(
         )  # fmt: skip
 
 
-def _as_rows(t: Tensor) -> Tensor:
-    """(..., D) -> (M, D) with unit last stride: a view where one exists."""
-    flat = t.reshape(-1, t.shape[-1])
-    return flat if flat.stride(1) == 1 else flat.contiguous()
-
-
 def forward(
     x: Tensor,
     down_weight: Tensor,
@@ -318,8 +313,8 @@ def forward(
     h0, h1 = chunks(hidden)
     blocks = config(hidden, down_weight.dtype).forward
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device)
-    x = _as_rows(x)
-    res = x if residual is None else _as_rows(residual)
+    x = as_rows(x)
+    res = x if residual is None else as_rows(residual)
     if x.shape[0] == 0:
         return y
     with on_device(x):
@@ -342,17 +337,18 @@ def backward(
     up_weight: Tensor,
     skip: bool,
     scale: float,
+    flat_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """dx (..., D) in x's dtype, and [dW_d | db_d | dW_u | db_u] flat in the weights' dtype."""
+    """dx (..., D) in x's dtype, and [dW_d | db_d | dW_u | db_u] flat in `flat_dtype`."""
     hidden, width = down_weight.shape
     h0, h1 = chunks(hidden)
     dtype = down_weight.dtype
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     count = 2 * width * hidden + width + hidden
-    x, grad = _as_rows(x), _as_rows(grad)
+    x, grad = as_rows(x), as_rows(grad)
     rows = x.shape[0]
     if rows == 0:
-        return dx, torch.zeros(count, dtype=dtype, device=x.device)
+        return dx, torch.zeros(count, dtype=flat_dtype, device=x.device)
     _, row_blocks, weight_blocks = config(hidden, dtype)
     # The groups depend only on the sizes, so every machine adds in the same order.
     groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
@@ -374,5 +370,5 @@ def backward(
             M=weight_blocks.m, N=weight_blocks.n,
             **launch_options(weight_blocks.warps, weight_blocks.stages, dtype),
         )  # fmt: skip
-        flat = reduce_groups(partial, dtype)
+        flat = reduce_groups(partial, flat_dtype)
     return dx, flat

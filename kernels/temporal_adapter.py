@@ -202,7 +202,7 @@ def recurrence_kernel(
     H: tl.constexpr, HP: tl.constexpr, RESIDENT: tl.constexpr,
     PRECISION: tl.constexpr, M: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """g[t + 1] = GRU(gates[t], g[t]); padded columns stay 0."""
+    """g[0] = 0, g[t + 1] = GRU(gates[t], g[t]); padded columns stay 0."""
     dtype = weight_hh_ptr.dtype.element_ty
     sequence = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     ok = sequence < sequences
@@ -212,6 +212,7 @@ def recurrence_kernel(
         wz = gather(weight_hh_ptr + H * H, j, j < H, j, H, H)
         wn = gather(weight_hh_ptr + 2 * H * H, j, j < H, j, H, H)
     state = tl.zeros((M, HP), tl.float32)
+    scatter(g_ptr, sequence * H, ok, j, H, state)
     for t in range(0, frames):
         row = sequence + t * sequences
         if RESIDENT:
@@ -288,7 +289,6 @@ def forward(
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
     wide, recurrence, _ = config(padded, dtype)
-    saved.g[0].zero_()
     if rows == 0:
         return
     w, res = weights, x if residual is None else residual

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -16,6 +16,7 @@ from peclip_fast.kernels.temporal_adapter import (
     offsets,
     resident,
 )
+from peclip_fast.kernels.temporal_adapter_weights import sums, weights_of_down
 from peclip_fast.kernels.tiles import (
     dot,
     gather,
@@ -25,7 +26,6 @@ from peclip_fast.kernels.tiles import (
     load_row,
     on_device,
     precision,
-    reduce_groups,
     round_to,
     scatter,
     tanh,
@@ -34,18 +34,6 @@ from peclip_fast.kernels.tiles import (
 if TYPE_CHECKING:
     from peclip_fast.ops.temporal_adapter.triton import SavedByTriton
     from peclip_fast.ops.temporal_adapter.weights import TemporalWeights
-
-MAX_GROUPS = 32
-ROWS_PER_GROUP = 512
-
-
-class Sums(NamedTuple):
-    """Over all rows, as `products` gives them."""
-
-    up: Tensor
-    down: Tensor
-    ih: Tensor
-    hh: Tensor
 
 
 @triton.jit
@@ -216,91 +204,10 @@ def down_backward_kernel(
         scatter(dx_ptr, dx_at, ok, n, D, dx)
 
 
-@triton.jit
-def products_kernel(
-    wide_ptr, thin_ptr, weight_ptr, mean_ptr, rstd_ptr, partial_ptr,
-    rows, sequences, tokens, clip_stride, frame_stride, token_stride, rows_per_group,
-    W: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, NORMALIZE: tl.constexpr,
-    WEIGHTED: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-):  # fmt: skip
-    """A group's [wide^T thin (W, h) | wide^T weight (W) | sum of thin (h) | sum of weight], fp32.
-
-    `wide` has W columns (N of them in this program), NORMALIZE takes x^ in place of x; without
-    WEIGHTED every row's weight is 1.
-    """
-    dtype = thin_ptr.dtype.element_ty
-    group = tl.program_id(0).to(tl.int64)
-    n = tl.program_id(1) * N + tl.arange(0, N)
-    j = tl.arange(0, HP)
-    start = group * rows_per_group
-    end = tl.minimum(start + rows_per_group, rows)
-    product = tl.zeros((N, HP), tl.float32)
-    wide_sum = tl.zeros((N,), tl.float32)
-    thin_sum = tl.zeros((HP,), tl.float32)
-    weight_sum = tl.zeros((M,), tl.float32)
-    for first in range(start, end, M):
-        m = first + tl.arange(0, M).to(tl.int64)
-        ok = m < end
-        at = offsets(m, sequences, tokens, clip_stride, frame_stride, token_stride)
-        wide = gather(wide_ptr, at, ok, n, 1, W).to(tl.float32)
-        if NORMALIZE:
-            wide -= tl.load(mean_ptr + m, mask=ok, other=0.0)[:, None]
-            wide *= tl.load(rstd_ptr + m, mask=ok, other=0.0)[:, None]
-        thin = gather(thin_ptr, m * H, ok, j, 1, H)
-        product = dot(tl.trans(round_to(wide, dtype)), thin, product, PRECISION)
-        if WEIGHTED:
-            weight = tl.load(weight_ptr + m, mask=ok, other=0.0)
-            wide_sum += tl.sum(wide * weight[:, None], 0)
-            weight_sum += weight
-        else:
-            wide_sum += tl.sum(wide, 0)
-        thin_sum += tl.sum(thin.to(tl.float32), 0)
-    out_ptr = partial_ptr + group * (W * H + W + H + 1)
-    at = out_ptr + n[:, None] * H + j[None, :]
-    tl.store(at, product, mask=(n[:, None] < W) & (j[None, :] < H))
-    tl.store(out_ptr + W * H + n, wide_sum, mask=n < W)
-    if tl.program_id(1) == 0:
-        tl.store(out_ptr + W * H + W + j, thin_sum, mask=j < H)
-        tl.store(out_ptr + W * H + W + H, tl.sum(weight_sum, 0))
-
-
-def products(
-    wide: Tensor,
-    thin: Tensor,
-    shape: tuple[int, int, int],
-    strides: tuple[int, ...],
-    weight: Tensor | None = None,
-    normal: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """The sums of `products_kernel` over all rows, flat and fp32; `shape` is (B, T, L)."""
-    clips, frames, tokens = shape
-    width, hidden = wide.shape[-1], thin.shape[-1]
-    rows = clips * frames * tokens
-    count = width * hidden + width + hidden + 1
-    if rows == 0:
-        return torch.zeros(count, dtype=torch.float32, device=wide.device)
-    padded = max(16, triton.next_power_of_2(hidden))
-    blocks = config(padded, thin.dtype).products
-    # The groups depend only on the sizes, so every machine adds in the same order.
-    groups = min(MAX_GROUPS, triton.cdiv(rows, ROWS_PER_GROUP))
-    rows_per_group = triton.cdiv(triton.cdiv(rows, groups), blocks.rows) * blocks.rows
-    groups = triton.cdiv(rows, rows_per_group)
-    partial = torch.empty((groups, count), dtype=torch.float32, device=wide.device)
-    mean, rstd = (partial, partial) if normal is None else normal
-    products_kernel[(groups, triton.cdiv(width, blocks.columns))](
-        wide, thin, partial if weight is None else weight, mean, rstd, partial,
-        rows, clips * tokens, tokens, *strides, rows_per_group,
-        W=width, H=hidden, HP=padded, NORMALIZE=normal is not None, WEIGHTED=weight is not None,
-        PRECISION=precision(), M=blocks.rows, N=blocks.columns,
-        **launch_options(blocks.warps, blocks.stages, thin.dtype),
-    )  # fmt: skip
-    return reduce_groups(partial, torch.float32)
-
-
 def backward(
     dy: Tensor, x: Tensor, saved: SavedByTriton, weights: TemporalWeights, scaling: str
-) -> tuple[Tensor, Sums]:
-    """dx (B, T, L, D) in x's dtype, and the sums of which `weight_gradients` makes the others.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx (B, T, L, D) in x's dtype, and the weights' gradients for `split_gradients`.
 
     dy and x are of unit last stride, the weights as in the forward pass. The residual's gradient is
     `dy` itself.
@@ -311,7 +218,7 @@ def backward(
     rows = frames * sequences
     padded = max(16, triton.next_power_of_2(hidden))
     wide, recurrence, _ = config(padded, dtype)
-    mean, rstd, s, d, fed, gates, g = saved
+    mean, rstd, s, d, fed, gates, g = saved[:7]
     w = weights
 
     def empty(*size: int, dtype: torch.dtype = dtype) -> Tensor:
@@ -344,45 +251,9 @@ def backward(
                 dd, ds, dx, *order, *x.stride()[:3], *dy.stride()[:3], *dx.stride()[:3],
                 **form, M=wide.rows, K=wide.columns, **options,
             )  # fmt: skip
-        size = (clips, frames, tokens)
-        gate_strides = (tokens * 3 * hidden, sequences * 3 * hidden, 3 * hidden)
-        up = products(dy, a, size, dy.stride()[:3], s if scaling == "after_up" else None)
-        down = products(
-            x, dd, size, x.stride()[:3], None if scaling == "none" else ds, (mean, rstd)
-        )
-        ih = products(dgates, fed if scaling == "input" else d, size, gate_strides)
-        hh = products(dhidden, g[:-1].view(rows, hidden), size, gate_strides)
-    return dx, Sums(up, down, ih, hh)
-
-
-def weight_gradients(sums: Sums, weights: TemporalWeights) -> tuple[Any, ...]:
-    """Gradients of the weights, in their order and in fp32; None for a weight that is None.
-
-    With P = x^T dd and Q = x^T ds, x^ = (x - mean) / std: z = gamma x^ + beta makes dW_d = dd^T z
-    and dw_s = ds^T z sums of P, Q, sum(dd) and sum(ds), and dz = dd W_d + ds w_s makes the
-    gradients of gamma and beta so, too.
-    """
-    hidden, width = weights.down_weight.shape
-
-    def parts(flat: Tensor, wide: int) -> tuple[Tensor, ...]:
-        product, *rest = flat.split((wide * hidden, wide, hidden, 1))
-        return product.view(wide, hidden), *rest
-
-    up, up_bias, *_ = parts(sums.up, width)
-    p, q, dd_sum, ds_sum = parts(sums.down, width)
-    ih, bias_ih, *_ = parts(sums.ih, 3 * hidden)
-    hh, bias_hh, *_ = parts(sums.hh, 3 * hidden)
-    gamma, beta = weights.norm_weight.float(), weights.norm_bias.float()
-    weight = weights.down_weight.float()
-    dgamma = (p * weight.t()).sum(1)
-    dbeta = (dd_sum[:, None] * weight).sum(0)
-    dscale = dscale_bias = None
-    if weights.scale_weight is not None:
-        row = weights.scale_weight[0].float()
-        dgamma += row * q
-        dbeta += row * ds_sum
-        dscale, dscale_bias = (gamma * q + beta * ds_sum)[None], ds_sum
-    down = p.t() * gamma + dd_sum[:, None] * beta
-    return (
-        dgamma, dbeta, dscale, dscale_bias, down, dd_sum, ih, hh, bias_ih, bias_hh, up, up_bias,
-    )  # fmt: skip
+        summed = sums(
+            dy, x, saved, (a, dd, dgates, dhidden), s if scaling == "after_up" else None,
+            None if scaling == "none" else ds, fed if scaling == "input" else d,
+        )  # fmt: skip
+        down = weights_of_down(summed, w, scaling)
+    return dx, summed, down

@@ -124,6 +124,12 @@ def chunks(hidden: int) -> tuple[int, int]:
     return (2 * first, 0) if second == first else (first, second)
 
 
+def as_rows(t: Tensor) -> Tensor:
+    """(..., D) -> (M, D) with unit last stride: a view where one exists."""
+    flat = t.reshape(-1, t.shape[-1])
+    return flat if flat.stride(1) == 1 else flat.contiguous()
+
+
 def on_device(t: Tensor) -> contextlib.AbstractContextManager[object]:
     """Triton launches on the current device; make it the tensor's."""
     return torch.cuda.device(t.device) if t.is_cuda else contextlib.nullcontext()

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 from peclip_fast.errors import InputError
+from peclip_fast.quick_imports import without_dynamo
 from peclip_fast.version import __version__ as __version__
+from peclip_fast.waiting import wait_by_sleeping
+
+wait_by_sleeping()
+without_dynamo()
 
 if TYPE_CHECKING:
     from peclip_fast import ops
+    from peclip_fast.analyze.analyzer import AnalyzeOptions, Analyzer
+    from peclip_fast.analyze.reading import read_analysis
+    from peclip_fast.analyze.results import Analysis, FaceRow, TrackRow, WindowRow
     from peclip_fast.config.model import ModelConfig
     from peclip_fast.config.parser import configure
     from peclip_fast.data.splits import open_files, open_splits
-    from peclip_fast.engine.run import evaluate_run, predict_clips, train_run
+    from peclip_fast.engine.evaluation import predict_clips
+    from peclip_fast.engine.run import evaluate_run, train_run
     from peclip_fast.engine.run_folder import RunFolder
     from peclip_fast.models.adapted_clip import AdaptedCLIP
     from peclip_fast.models.hooks import Hooks
@@ -30,11 +39,17 @@ if TYPE_CHECKING:
 __all__ = [
     "PECLIP",
     "AdaptedCLIP",
+    "Analysis",
+    "AnalyzeOptions",
+    "Analyzer",
+    "FaceRow",
     "FineCLIPER",
     "Hooks",
     "InputError",
     "ModelConfig",
     "RunFolder",
+    "TrackRow",
+    "WindowRow",
     "configure",
     "create_model",
     "evaluate_run",
@@ -44,6 +59,7 @@ __all__ = [
     "open_splits",
     "ops",
     "predict_clips",
+    "read_analysis",
     "register_dataset",
     "register_method",
     "train_run",
@@ -52,11 +68,17 @@ __all__ = [
 
 _WHERE = {
     "AdaptedCLIP": "models.adapted_clip",
+    "Analysis": "analyze.results",
+    "AnalyzeOptions": "analyze.analyzer",
+    "Analyzer": "analyze.analyzer",
+    "FaceRow": "analyze.results",
     "FineCLIPER": "models.methods.finecliper",
     "Hooks": "models.hooks",
     "ModelConfig": "config.model",
     "PECLIP": "models.methods.pe_clip",
     "RunFolder": "engine.run_folder",
+    "TrackRow": "analyze.results",
+    "WindowRow": "analyze.results",
     "configure": "config.parser",
     "create_model": "models.pretrained",
     "evaluate_run": "engine.run",
@@ -64,7 +86,8 @@ _WHERE = {
     "load_published": "models.published.load",
     "open_files": "data.splits",
     "open_splits": "data.splits",
-    "predict_clips": "engine.run",
+    "predict_clips": "engine.evaluation",
+    "read_analysis": "analyze.reading",
     "register_dataset": "registry",
     "register_method": "registry",
     "train_run": "engine.run",

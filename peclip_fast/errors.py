@@ -19,6 +19,10 @@ class InputError(ValueError):
         super().__init__(printable(" ".join(map(str.strip, lines) if lines[1:] else lines)))
 
 
+class SharedError(InputError):
+    """One that all processes of a run come to; the first one says it for all."""
+
+
 def printable(text: str) -> str:
     """A text in which nothing acts on a terminal: ``\\n``, ``\\x1b``, ``\\udce9`` stand for it."""
     if text.isprintable():

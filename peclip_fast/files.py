@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,20 @@ def write_bytes(
         side.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Where to write a large file to; it takes its name when the block ends, if that goes well."""
+    side = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
+    try:
+        with naming(path):
+            yield side
+            with open(side, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
 def is_partial(path: Path) -> bool:
     """Whether a file was being written when its process was killed."""
     return PARTIAL in path.name
@@ -61,7 +76,11 @@ def clear_partial(files: Iterable[Path]) -> None:
     wanted = set(files)
     for folder in {file.parent for file in wanted}:
         for path in folder.glob(f"*{PARTIAL}*"):
-            if path.with_name(path.name.rpartition(PARTIAL)[0]) in wanted:
+            if path.with_name(path.name.rpartition(PARTIAL)[0]) not in wanted:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
                 path.unlink()
 
 
@@ -90,17 +109,25 @@ def check_writable(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made again: $XDG_CACHE_HOME/peclip_fast or ~/.cache's.
+    """Where things are kept that can be made again: ``named_cache()``.
 
     Where that can't be written, it is a folder of this user's among the temporary files, and a
     warning says so once.
     """
-    return _cache_below(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return _writable(named_cache())
+
+
+def named_cache() -> Path:
+    """$PECLIP_FAST_CACHE, or $XDG_CACHE_HOME/peclip_fast, or ~/.cache's; it may be read-only."""
+    if given := os.environ.get("PECLIP_FAST_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "peclip_fast"
 
 
 @functools.cache
-def _cache_below(base: str) -> Path:
-    folder, homeless = Path(base) / "peclip_fast", base.startswith("~")
+def _writable(folder: Path) -> Path:
+    homeless = str(folder).startswith("~")
     with contextlib.suppress(InputError):
         if not homeless:
             check_writable(folder)

@@ -16,6 +16,7 @@ from peclip_fast.errors import InputError
 
 NAME = ".lock"
 _OURS: set[Path] = set()  # POSIX lets a process take its own locks again, and lose them so
+_WARNED_OF: set[Path] = set()
 _TAKEN = {errno.EACCES, errno.EAGAIN}
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -57,6 +58,25 @@ def check_unlocked(folder: Path) -> None:
             pass
 
 
+def is_taken(error: OSError, folder: Path) -> bool:
+    """Whether a lock wasn't to be had as another process has it.
+
+    That a file system has no locks is said, once for a folder. Any other error is raised.
+    """
+    if error.errno in _TAKEN:
+        return True
+    if error.errno not in _WITHOUT_LOCKS:
+        raise error
+    if folder not in _WARNED_OF:
+        _WARNED_OF.add(folder)
+        print(
+            f"warning: {folder}: no locks here ({error.strerror}): be sure that no other process "
+            "writes there",
+            file=sys.stderr,
+        )
+    return False
+
+
 @contextlib.contextmanager
 def _taken(path: Path) -> Iterator[IO[str]]:
     if path in _OURS:
@@ -66,16 +86,9 @@ def _taken(path: Path) -> Iterator[IO[str]]:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in _TAKEN:
+                if is_taken(error, path.parent):
                     file.seek(0)
                     raise _refusal(path, file.read().strip() or "another one") from None
-                if error.errno not in _WITHOUT_LOCKS:
-                    raise
-                print(
-                    f"warning: {path.parent}: no locks here ({error.strerror}): be sure that no "
-                    "other process writes there",
-                    file=sys.stderr,
-                )
             if _is_named(file, path):  # else its holder removed it just now
                 yield file
                 return

@@ -2,12 +2,14 @@
 
 A name is registered by the module that defines it, which is imported when the name is asked for.
 Other packages name such modules under the entry point group ``peclip_fast.plugins``; these are
-imported when a name is asked for that isn't ours. Nothing here needs PyTorch.
+imported when a name is asked for that isn't ours, and before kernels are chosen. So are modules
+that the environment names (VARIABLE). Nothing here needs PyTorch.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from peclip_fast.errors import InputError, hint, one_line
 
 GROUP = "peclip_fast.plugins"
+VARIABLE = "PECLIP_FAST_PLUGINS"  # modules to import as well, by name, with commas between them
 
 Thing = TypeVar("Thing")
 # Nothing that registers is imported here, not even for its type: methods are subclasses of
@@ -72,18 +75,20 @@ class Registry(Generic[Thing]):
 
 @functools.cache
 def load_plugins() -> None:
-    """Import what other packages have under GROUP; once.
+    """Import what other packages have under GROUP, and what VARIABLE names; once.
 
     Raises:
         InputError: one of them can't be imported or registers a name twice, with its name.
     """
-    for plugin in entry_points(group=GROUP):
+    plugins = {f"plugin {p.name} ({p.value})": p.load for p in entry_points(group=GROUP)}
+    for name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
+        plugins[f"{VARIABLE}={name}"] = functools.partial(import_module, name)
+    for name, load in plugins.items():
         try:
-            plugin.load()
+            load()
         except Exception as error:
             raise InputError(
-                f"plugin {plugin.name} ({plugin.value}): can't be loaded "
-                f"({type(error).__name__}: {one_line(error)})"
+                f"{name}: can't be loaded ({type(error).__name__}: {one_line(error)})"
             ) from error
 
 
@@ -99,6 +104,8 @@ class Dataset:
         own_lists: whether ``read`` takes ``data.train_list`` and ``data.test_list`` itself.
         complete: fills in the places of what the dataset brings along (root, cues, descriptions).
         brings: which of those, so that the user need not give them.
+        licence: under what terms its clips are, in words for a model card; empty where that is
+            unknown or the user's own.
     """
 
     name: str
@@ -108,6 +115,7 @@ class Dataset:
     own_lists: bool = False
     complete: Callable[[Any], Any] | None = None
     brings: frozenset[str] = frozenset()
+    licence: str = ""
 
     @property
     def drawn(self) -> bool:
@@ -193,6 +201,7 @@ def register_dataset(
     own_lists: bool = False,
     complete: Callable[[Any], Any] | None = None,
     brings: tuple[str, ...] = (),
+    licence: str = "",
 ) -> Callable[[Read], Read]:
     """Decorator of a function ``read(config: DataConfig) -> DatasetSplits``, for ``data.dataset``.
 
@@ -204,7 +213,7 @@ def register_dataset(
 
     def add(read: Read) -> Read:
         places = frozenset(brings)
-        found = Dataset(name, read, classes, title or name, own_lists, complete, places)
+        found = Dataset(name, read, classes, title or name, own_lists, complete, places, licence)
         DATASETS.add(name, found, read.__module__)
         return read
 

@@ -5,8 +5,9 @@ it waits: for the next ``release()``, which raises it, or for the end of the blo
 ends the process at once where ``watch()`` says so.
 
 An exception is lost in what Python calls by itself: destructors, callbacks of forks, of weak
-references and of the garbage collector. A signal that comes there is raised a moment later, until
-it gets through; destructors and forks are done to their end before.
+references and of the garbage collector; and a compiled module that is being imported makes another
+one of it. A signal that comes there is raised a moment later, until it gets through; destructors,
+forks and those imports are done to their end before.
 
 Forked children are out of reach: a signal to the whole group is their parent's to answer, who ends
 them.
@@ -23,12 +24,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 from typing import Any, NoReturn
 
 # Launchers pass on to their processes what the whole group has received already, so that a second
 # signal within so many seconds is the first one again.
 PASSED_ON = 2.0
+_LOADING = ("create_module", "exec_module")
 _MOMENT = 0.01  # seconds until a signal is raised again that was lost or came amiss
 _WORDS = {
     signal.SIGINT: "interrupted",
@@ -70,6 +73,7 @@ class _Watch:
     held: int = 0
     forking: bool = False  # the main thread is
     came: tuple[int, float] | None = None  # the first signal, and when
+    raised: bool = False  # Stopped was, at least once
     again: bool = False  # what comes next is the first signal again, sent by this process
 
 
@@ -79,7 +83,7 @@ def _answer(number: int, frame: FrameType | None) -> None:
     if _Watch.came is None or _Watch.again:
         _Watch.came = _Watch.came or (number, time.monotonic())
         _Watch.again = False
-        if _in_destructor(frame):
+        if _is_lost_in(frame):
             _raise_later()
         else:
             check()
@@ -89,10 +93,13 @@ def _answer(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt  # no Stopped, as what was held is left half done
 
 
-def _in_destructor(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_name != "__del__":
+def _is_lost_in(frame: FrameType | None) -> bool:
+    while frame is not None:
+        loader = frame.f_locals.get("self") if frame.f_code.co_name in _LOADING else None
+        if frame.f_code.co_name == "__del__" or isinstance(loader, ExtensionFileLoader):
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def _raise_later() -> None:
@@ -174,7 +181,8 @@ def watch(second_ends: bool = False) -> Iterator[None]:
     # What is ignored stays so, as SIGINT is by a shell's background jobs.
     handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _WORDS}
     former = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
-    _Watch.process, _Watch.ends, _Watch.held, _Watch.came = os.getpid(), second_ends, 0, None
+    _Watch.process, _Watch.ends, _Watch.held = os.getpid(), second_ends, 0
+    _Watch.came, _Watch.raised = None, False
     hook, sys.unraisablehook = sys.unraisablehook, _hear_lost(sys.unraisablehook)
     for number in former:
         signal.signal(number, _answer)
@@ -209,6 +217,27 @@ def release() -> Iterator[None]:
         _Watch.held = held
 
 
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Raise ``Stopped`` again where a library made another exception out of it.
+
+    Ray makes a KeyboardInterrupt of its own, safetensors says that the file isn't whole. What fails
+    while a ``Stopped`` is being answered, as a disk that is full, stays what it is.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as error:
+        if _Watch.raised and not _comes_of_stopped(error):
+            check()
+        raise
+
+
+def _comes_of_stopped(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error is not None
+
+
 def ask(number: int) -> None:
     """Stop, as if a signal had come, at the next rest."""
     if _Watch.came is None:
@@ -218,6 +247,7 @@ def ask(number: int) -> None:
 def check() -> None:
     """Raise ``Stopped`` if a signal has come and nothing holds it."""
     if _Watch.came and _waits():
+        _Watch.raised = True
         raise Stopped(_Watch.came[0])
 
 

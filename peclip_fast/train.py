@@ -2,7 +2,7 @@
 
 import sys
 
-from peclip_fast.commands.main import script
+from peclip_fast.commands.shared.main import script
 
 if __name__ == "__main__":
     script(["train", *sys.argv[1:]])

@@ -13,6 +13,9 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Nothing in the tests may reach for a hub. Its client reads this when it is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 import pytest
 import torch
 from helpers.clips.grey_frames import frames_at, numbers, video_at
@@ -32,13 +35,12 @@ from peclip_fast.commands.train import main as train
 from peclip_fast.data.decoding import clip_index
 from peclip_fast.models.backbone import save_backbone
 
+SCHEDULER = os.sched_getscheduler(0)
+
 # The same examples in every run; `pytest --hypothesis-profile search` looks for others.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
-
-# Nothing in the tests may reach for a hub.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 __all__ = [
     "frames_at",
@@ -47,6 +49,13 @@ __all__ = [
     "pytest_runtest_makereport",
     "video_at",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """With -n, neighbours stay together, as they share what takes long to make."""
+    if config.getoption("numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,6 +69,15 @@ def signals_are_heard() -> Iterator[None]:
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def nobody_goes_before_others() -> Iterator[None]:
+    """A process of real time starves the machine, and its children inherit that (helpers.apart)."""
+    yield
+    found = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, SCHEDULER, os.sched_param(0))
+    assert found == SCHEDULER
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -118,3 +118,9 @@ def test_what_others_write_is_left_alone(tmp_path):
         "a.npz.tmp-old.npz.tmp-3",
         "b.npz.tmp-12",
     ]
+
+
+def test_folders_of_processes_that_were_ended_are_cleared(tmp_path):
+    (tmp_path / "m.onnx.tmp-12" / "folder").mkdir(parents=True)
+    clear_partial([tmp_path / "m.onnx"])
+    assert list(tmp_path.iterdir()) == []

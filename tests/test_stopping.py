@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,9 +10,13 @@ import sys
 
 import pytest
 
+from peclip_fast.errors import InputError
+from peclip_fast.stopping import Stopped, hold, named, watch
+
 # A process that gets a signal in a callback, once or twice, and says what became of it.
 PROGRAM = """
-import gc, os, signal, sys, threading, time, weakref
+import _imp, gc, os, signal, sys, threading, time, types, weakref
+from importlib.machinery import ExtensionFileLoader
 
 where, number = sys.argv[1], signal.Signals[sys.argv[2]]
 signals, done = int(sys.argv[3]), []
@@ -57,6 +62,14 @@ def library():
     callback()
 
 
+def start(module):
+    try:
+        library()
+    except BaseException:
+        raise ImportError("initialization failed")
+    done.append("to the end")
+
+
 def provoke():
     if when:
         child = os.fork()
@@ -73,6 +86,13 @@ def provoke():
         gc.callbacks.remove(callback)
     elif where == "in a destructor":
         Deep()
+    elif where == "in a compiled module":
+        # As PyInit_ functions do that import modules of their own.
+        started, _imp.exec_dynamic = _imp.exec_dynamic, start
+        try:
+            ExtensionFileLoader("module", "module.so").exec_module(types.ModuleType("module"))
+        finally:
+            _imp.exec_dynamic = started
     else:
         Thing()
 
@@ -121,14 +141,58 @@ def test_forks_are_done_to_their_end(where: str) -> None:
     assert said(where, "SIGTERM", "1") == "143, callback"
 
 
-def test_destructors_are_done_to_their_end() -> None:
-    assert said("in a destructor", "SIGINT", "1").startswith("130, callback, to the end")
+@pytest.mark.parametrize("where", ["in a destructor", "in a compiled module"])
+def test_what_would_lose_it_is_done_to_its_end(where: str) -> None:
+    assert said(where, "SIGINT", "1").startswith("130, callback, to the end")
 
 
-@pytest.mark.parametrize("where", ["before:later", "weakref", "in a destructor"])
+@pytest.mark.parametrize(
+    "where", ["before:later", "weakref", "in a destructor", "in a compiled module"]
+)
 def test_what_is_held_is_done_to_its_end_too(where: str) -> None:
     assert said(where, "SIGTERM", "1", "held").endswith("held")
 
 
 def test_a_signal_that_is_passed_on_is_the_same() -> None:
     assert said("weakref", "SIGTERM", "3").startswith("143")
+
+
+@pytest.mark.parametrize("made", [KeyboardInterrupt, ImportError, InputError])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_a_library_makes_of_it_is_named_again(number: int, made: type[BaseException]) -> None:
+    def library() -> None:
+        error = made("something else")
+        with contextlib.suppress(Stopped):  # as compiled code does, which keeps no context
+            signal.raise_signal(number)
+        raise error
+
+    with pytest.raises(Stopped) as stopped, watch(), named():
+        library()
+    assert stopped.value.number == number
+
+
+def test_what_fails_while_it_is_answered_stays() -> None:
+    def save() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Stopped:
+            raise OSError("the disk is full") from None
+
+    with pytest.raises(OSError, match="full"), watch(), named():
+        save()
+
+
+def test_what_fails_while_it_is_held_stays() -> None:
+    def read() -> None:
+        with hold():
+            signal.raise_signal(signal.SIGTERM)
+            raise InputError("a bad clip")
+
+    with pytest.raises(InputError), watch(), named():
+        read()
+
+
+def test_an_interrupt_of_its_own_stays_one() -> None:
+    with pytest.raises(KeyboardInterrupt) as error, watch(), named():
+        raise KeyboardInterrupt
+    assert not isinstance(error.value, Stopped)

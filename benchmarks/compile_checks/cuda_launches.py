@@ -40,10 +40,10 @@ def measure(extension: ModuleType, cases: Iterable[Case]) -> dict[Key, Usage]:
     launched = {}
     for sm in sorted({sm for _, sm in compiled}):
         for case in cases:
-            for name, threads, shared in extension.temporal_adapter_cuda_plan(
+            for name, threads, shared, plain in extension.temporal_adapter_cuda_plan(
                 TYPES[case.dtype], case.width, case.hidden, LIMITS[sm].shared_per_block
             ):
-                kernel = instance(name, case, threads)
+                kernel = instance(name, case, threads, plain)
                 registers, stack, own, _ = compiled[kernel, sm]
                 key = Key("cuda", "temporal_adapter", kernel, str(case), sm)
                 launched[key] = Usage(registers, stack, own + shared, threads)
@@ -55,16 +55,34 @@ def measure(extension: ModuleType, cases: Iterable[Case]) -> dict[Key, Usage]:
     }
 
 
-def instance(name: str, case: Case, threads: int) -> str:
-    """The form of the kernel's template that runs in this case."""
+def instance(name: str, case: Case, threads: int, plain: bool) -> str:
+    """The form of the kernel's template that runs in this case, of rows that are aligned."""
     tiles = -(-case.hidden // TILE_COLUMNS)
     tiles_per_warp = -(-tiles * WARP // threads)
     depth = 3 if case.hidden <= 3 * TILE_DEPTH else 6
+    is_plain = str(plain).lower()
+    form = (2 if case.wide_dtype != case.dtype else 1) if plain else 0  # enum Form of up.cu
+    kernel, _, sequences = name.partition(" of ")
     return {
-        "down": f"down<{case.dtype}, {case.dtype}, true>",
-        "recurrence": f"recurrence<{case.dtype}, {tiles_per_warp}>",
-        "up": f"up<{case.dtype}, {depth}, false>",
-        "up_backward": f"down<{case.dtype}, {case.wide_dtype}, false>",
-        "recurrence_backward": f"recurrence_backward<{case.dtype}, {tiles_per_warp}>",
-        "down_backward": f"up<{case.dtype}, {depth}, true>",
-    }[name]
+        "down": f"down<{case.dtype}, {case.dtype}, true, {is_plain}>",
+        "recurrence": f"recurrence<{case.dtype}, {tiles_per_warp}, {int(sequences or 16) // 16}, "
+        f"{is_plain}>",
+        "up": f"up<{case.dtype}, {depth}, false, {form}>",
+        "up_backward": f"down<{case.dtype}, {case.wide_dtype}, false, {is_plain}>",
+        "recurrence_backward": f"recurrence_backward<{case.dtype}, {tiles_per_warp}, "
+        f"{int(sequences or 16) // 16}, {is_plain}>",
+        "down_backward": f"up<{case.dtype}, {depth}, true, {form}>",
+    }[kernel]
+
+
+def plain_kernels(extension: ModuleType, cases: Iterable[Case], sm: int) -> set[str]:
+    """Those that have a form without run-time choices in these cases."""
+    limit = LIMITS[sm].shared_per_block
+    return {
+        instance(name, case, threads, plain)
+        for case in cases
+        for name, threads, _, plain in extension.temporal_adapter_cuda_plan(
+            TYPES[case.dtype], case.width, case.hidden, limit
+        )
+        if plain
+    }

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import triton
 
-from benchmarks.compile_checks import cuda_launches
+from benchmarks.compile_checks import cuda_launches, machine_code
 from benchmarks.compile_checks.cases import CASES, PAPER, Case
 from benchmarks.compile_checks.comparison import misfits, regressions, spills, strangers
 from benchmarks.compile_checks.occupancy import LIMITS
@@ -58,6 +58,25 @@ def run(backend: str, everything: bool, library: Path | None) -> tuple[str, dict
     return extension.cuda_version, cuda_launches.measure(extension, CASES)
 
 
+def inner_loops(library: Path | None) -> dict[str, list[machine_code.Loop]]:
+    """Of the CUDA kernels that run in the paper's sizes, in their plain forms."""
+    extension = cuda_launches.load(library)
+    names = cuda_launches.plain_kernels(extension, CASES, machine_code.SM)
+    found = machine_code.read(Path(extension.__file__ or ""), machine_code.SM)
+    return {name: found.get(name, []) for name in sorted(names)}
+
+
+def check_code(version: str, loops: dict[str, list[machine_code.Loop]]) -> list[str]:
+    """What is wrong with these; a regression that may be another compiler's is only printed."""
+    compiler, table = machine_code.committed()
+    wrong, worse = machine_code.faults(loops), machine_code.regressions(loops, table)
+    if version == compiler:
+        return wrong + worse
+    for line in worse:
+        print(f"{line} (the table is of CUDA {compiler}, this is {version})")
+    return wrong
+
+
 def check(backend: str, version: str, usages: dict[Key, Usage], table: Table) -> list[str]:
     """What is wrong with these; a regression that may be another compiler's is only printed."""
     wrong = spills(usages) + misfits(usages, table) + strangers(usages, table)
@@ -93,6 +112,14 @@ def main() -> None:
     for backend in options.backends:
         version, usages = run(backend, not options.check, options.library)
         print(f"{backend} {version}: {len(usages)} of kernel, size and GPU", flush=True)
+        if (
+            backend == "cuda"
+            and machine_code.SM in cuda_launches.load(options.library).cuda_architectures
+        ):
+            loops = inner_loops(options.library)
+            if options.write:
+                write_text(machine_code.PATH, machine_code.render(version, loops))
+            wrong += check_code(version, loops)
         if options.write:
             today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
             table = table.replaced(backend, Compiler(version, today), usages)

@@ -79,10 +79,79 @@ def bottleneck_adapter(case: Case, dtype: torch.dtype, device: str, backend: str
     )  # fmt: skip
 
 
+def layer_norm(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The sum of both results and all gradients, with learned tokens at the end."""
+    wide = (case.clips * case.frames, case.tokens, case.width)
+    x, residual, grad = (draw(wide, dtype, device, case.unaligned) for _ in range(3))
+    weights = [draw((case.width,), dtype, device) for _ in range(2)]
+    learned, start = draw((1, case.width), dtype, device), case.tokens - 1
+    return both_ways(
+        lambda x, residual, learned, *weights: sum(
+            ops.layer_norm(x, *weights, residual, learned=learned, start=start, backend=backend)
+        ),
+        [x, residual if case.residual else None, learned, *weights], grad, case,
+    )  # fmt: skip
+
+
+def feed_forward(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The output and all gradients."""
+    wide, h, width = (case.clips * case.frames, case.tokens, case.width), case.hidden, case.width
+    x, grad = (draw(wide, dtype, device, case.unaligned) for _ in range(2))
+    weights = [draw(shape, dtype, device) for shape in ((h, width), (h,), (width, h), (width,))]
+    return both_ways(
+        lambda *tensors: ops.feed_forward(*tensors, backend=backend), [x, *weights], grad, case
+    )
+
+
+def linear(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The output and all gradients."""
+    rows = (case.clips * case.frames, case.tokens)
+    x, grad = (
+        draw((*rows, n), dtype, device, case.unaligned) for n in (case.width, case.hidden)
+    )  # fmt: skip
+    weights = [draw(shape, dtype, device) for shape in ((case.hidden, case.width), (case.hidden,))]
+    return both_ways(
+        lambda *tensors: ops.linear(*tensors, backend=backend), [x, *weights], grad, case
+    )
+
+
+def attention(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """The output and the packed gradient; the heads are as many as leave at most 128 columns."""
+    heads = next(n for n in range(1, 99) if case.width % n == 0 and case.width // n <= 128)
+    rows = (case.clips * case.frames, case.tokens)
+    qkv, grad = (draw((*rows, n * case.width), dtype, device, case.unaligned) for n in (3, 1))
+    return both_ways(
+        lambda qkv: ops.attention(qkv, heads, causal=case.residual, backend=backend),
+        [qkv], grad, case,
+    )  # fmt: skip
+
+
+def pixels(case: Case, dtype: torch.dtype, device: str, backend: str) -> list[Tensor]:
+    """Frames by themselves and mixed in both ways, normalized, the colours first and last."""
+    clips, size = case.clips + 1, (case.tokens, case.hidden)
+    whole = (clips, case.frames, 3, size[0], size[1] + 3)
+    wide = torch.randint(256, whole, device=device, dtype=torch.uint8)
+    frames = wide[..., 1:-2] if case.unaligned else wide[..., 3:].contiguous()
+    constants = [torch.rand(3, 1, 1, device=device, dtype=torch.float64) + 0.2 for _ in range(2)]
+    partners = torch.randperm(clips, device=device)
+    keep = torch.rand(size, device=device) < 0.5
+    with torch.autocast(device, torch.bfloat16, enabled=case.autocast):
+        return [
+            ops.pixels(given, *constants, *mixing, dtype=dtype, backend=backend)
+            for given in (frames, frames.movedim(-3, -1).contiguous().movedim(-1, -3))
+            for mixing in ((), (partners, None, 0.3), (partners, keep))
+        ]
+
+
 KERNELS = (
     (temporal_adapter, "cuda"),
     (temporal_adapter, "triton"),
     (bottleneck_adapter, "triton"),
+    (layer_norm, "triton"),
+    (feed_forward, "triton"),
+    (linear, "triton"),
+    (attention, "triton"),
+    (pixels, "triton"),
 )
 
 

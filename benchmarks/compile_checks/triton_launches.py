@@ -31,9 +31,13 @@ from peclip_fast import kernels
 from peclip_fast.ops.temporal_adapter import TemporalWeights
 from peclip_fast.ops.temporal_adapter import triton as triton_backend
 
+SIDE = 224  # of a frame
 CLIPS, FRAMES, TOKENS = 8, 16, 199  # the paper's batch; 197 tokens of ViT-B/16 and two prompts
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+POINTERS = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.float64: "*fp64", torch.uint8: "*u8", torch.int64: "*i64",
+}  # fmt: skip
 MODULES = {
     info.name: importlib.import_module(f"{kernels.__name__}.{info.name}")
     for info in pkgutil.iter_modules(kernels.__path__)
@@ -100,7 +104,7 @@ def bottleneck_adapter(case: Case) -> None:
     up, up_bias = _linear(case.width, case.hidden, dtype)
     module = MODULES["bottleneck_adapter"]
     module.forward(x, down, down_bias, up, up_bias, residual, True, 1.0, wide)
-    module.backward(grad, x, down, down_bias, up, True, 1.0)
+    module.backward(grad, x, down, down_bias, up, True, 1.0, wide)
 
 
 def temporal_adapter(case: Case) -> None:
@@ -121,14 +125,75 @@ def temporal_adapter(case: Case) -> None:
     triton_backend.backward(grad, x, saved, weights, "after_up", dtype)
 
 
-OPERATORS = {"bottleneck_adapter": bottleneck_adapter, "temporal_adapter": temporal_adapter}
+def layer_norm(case: Case) -> None:
+    """Both passes, of x itself, and with a sum, prompts and trained weights."""
+    dtype, wide = _dtypes(case)
+    x = _empty(CLIPS * FRAMES, TOKENS, case.width, dtype=dtype)
+    residual, weight = torch.empty_like(x), _empty(case.width, dtype=wide)
+    learned, moments = _empty(len(x), 2, case.width, dtype=wide), _empty(2, len(x) * TOKENS)
+    none, vector = _empty(0), _empty(case.width)
+    module = MODULES["layer_norm"]
+    module.forward(x, weight, weight, None, None, 0, 1e-5, none, residual, moments)
+    module.forward(x, weight, weight, residual, learned, 197, 1e-5, x, residual, moments)
+    module.backward(x, x, x, weight, moments, 0, residual, none, none, none)
+    module.backward(x, x, x, weight, moments, 197, residual, learned, vector, vector)
+
+
+def feed_forward(case: Case) -> None:
+    """What stands between the products, of both activations."""
+    dtype, wide = _dtypes(case)
+    hidden = _empty(CLIPS * FRAMES * TOKENS, 4 * case.width, dtype=dtype)
+    bias, out = _empty(4 * case.width, dtype=wide), torch.empty_like(hidden)
+    for activation in ("quick_gelu", "gelu"):
+        MODULES["feed_forward"].forward(hidden, bias, activation, out)
+        MODULES["feed_forward"].backward(out, hidden, bias, activation, out)
+
+
+def attention(case: Case) -> None:
+    """Of heads as wide as CLIP's, and of those of twice the width; also causal."""
+    dtype, _ = _dtypes(case)
+    qkv = _empty(CLIPS * FRAMES, TOKENS, 3 * case.width, dtype=dtype)
+    out, dqkv = _empty(*qkv.shape[:2], case.width, dtype=dtype), torch.empty_like(qkv)
+    for width in (64, 128):
+        heads = case.width // width
+        lse = _empty(len(qkv), heads, TOKENS)
+        for causal in (False, True):
+            MODULES["attention"].forward(qkv, heads, causal, out, lse)
+            MODULES["attention"].backward(out, qkv, out, lse, heads, causal, dqkv)
+
+
+def pixels(case: Case) -> None:
+    """Frames by themselves, normalized, and mixed in both ways; the colours first and last."""
+    dtype, _ = _dtypes(case)
+    frames = _empty(CLIPS, FRAMES, 3, SIDE, SIDE, dtype=torch.uint8)
+    mean = _empty(3, 1, 1, dtype=torch.float64)
+    partners = _empty(CLIPS, dtype=torch.int64)
+    keep = _empty(SIDE, SIDE, dtype=torch.bool)
+    for images in (frames, frames.movedim(-3, -1).contiguous().movedim(-1, -3)):
+        out = torch.empty_like(images, dtype=dtype)
+        for norm in (None, mean):
+            for mixing in ((None, None), (partners, None), (partners, keep)):
+                MODULES["pixels"].forward(images, norm, norm, *mixing, 0.4, out)
+
+
+OPERATORS = {
+    operator.__name__: operator
+    for operator in (
+        bottleneck_adapter,
+        temporal_adapter,
+        layer_norm,
+        feed_forward,
+        attention,
+        pixels,
+    )
+}
 
 
 def _dtypes(case: Case) -> tuple[torch.dtype, torch.dtype]:
     return DTYPES[case.dtype], DTYPES[case.wide_dtype]
 
 
-def _empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="cuda")
 
 

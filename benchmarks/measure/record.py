@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from peclip_fast.files import write_text
+from peclip_fast.ops import extension
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -38,20 +39,20 @@ def captured(run: Callable[[], object], device: torch.device) -> Callable[[], ob
 
 def interleaved(
     runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0,
-    settle: bool = False,
+    settle: bool = False, least: int = 5,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Times of each function in milliseconds, taken in turn so that all see the same machine.
 
-    Each is run twice to warm up, then in turns for about ``seconds`` in all, at least five times.
-    With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes leave
-    the next one without memory at hand, which it has when it runs alone.
+    Each is run twice to warm up, then in turns for about ``seconds`` in all, at least ``least``
+    times. With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes
+    leave the next one without memory at hand, which it has when it runs alone.
     """
     once = _on_gpu if device.type == "cuda" else _on_cpu
     for run in [*runs.values()] * 2:
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+    while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name, run in runs.items():
             if settle:
                 run()
@@ -102,6 +103,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": _output(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
         "device": _cpu_name(),
+        "instruction_set": instruction_set(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -113,15 +115,43 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return facts
 
 
+def place(name: str, device: torch.device, folder: Path) -> Path:
+    """The file of a benchmark on a device.
+
+    Another CPU's stay: where there are some of another instruction set, these stand beside them,
+    as pe_clip-cpu_avx512.json beside pe_clip-cpu.json.
+    """
+    path = folder / f"{name}-{device.type}.json"
+    found = instruction_set()
+    if device.type == "cpu" and path.exists():
+        former = json.loads(path.read_text()).get("instruction_set", "amx")  # of before it was kept
+        path = path if former == found else folder / f"{name}-cpu_{found}.json"
+    return path
+
+
+def rows_kept(path: Path, rows: list[dict[str, Any]], part: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows that a file has of other parts, and these; a part is what these keys say."""
+    if not path.exists():
+        return rows
+    new = {tuple(row.get(key) for key in part) for row in rows}
+    former = json.loads(path.read_text())["rows"]
+    return [r for r in former if tuple(r.get(key) for key in part) not in new] + rows
+
+
 def write(
     name: str, device: torch.device, rows: list[dict[str, Any]], folder: Path, **facts: Any
 ) -> Path:
-    """One JSON file for a benchmark on a device."""
+    """One JSON file for a benchmark on a device, at its place()."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{device.type}.json"
+    path = place(name, device, folder)
     content = {"benchmark": name, **provenance(device), **facts, "rows": rows}
     write_text(path, json.dumps(content, indent=1))
     return path
+
+
+def instruction_set() -> str:
+    """The CPU kernels' here, as far as PECLIP_FAST_MAX_CPU_ISA lets them."""
+    return "none" if extension.missing() else str(extension.load().cpu_instruction_set())
 
 
 def _cpu_name() -> str:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from benchmarks.report.cells import distinct, rounded
 from benchmarks.report.results_files import Results
-from benchmarks.report.tables import OURS, distinct, rounded
+from benchmarks.report.tables import OURS
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 150, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10,

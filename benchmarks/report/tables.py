@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
+from benchmarks.report.cells import Table, distinct, labels, markdown, ratio, rounded
 from benchmarks.report.results_files import Record, Results, file_of
 
 OURS = "ours"
-# What may tell rows apart, and how it is said below the table where it is the same in all.
-CONSTANT = {"backbone": "{}", "frames": "{} frames", "clips": "{} clips", "hidden": "h = {}"}
-CONSTANT |= {"contender": "backend {}", "dtype": "{}"}
+OURS_THERE = ("ours, demo model", "one command")  # what others are compared with in video_analysis
 
-
-class Table(NamedTuple):
-    lines: list[str]
-    note: str = ""
-    """What is true of all of them."""
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> list[str]:
-    """A table; columns after the first ones hold numbers and stand to the right."""
-    rule = ["---"] * text_columns + ["--:"] * (len(head) - text_columns)
-    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-
-
-def distinct(rows: Iterable[Record], key: str) -> list[Any]:
-    """Values of a key, in the file's order."""
-    return list(dict.fromkeys(row[key] for row in rows if key in row))
-
-
-def labels(rows: Sequence[Record], keys: Iterable[str]) -> tuple[list[str], str]:
-    """Those of the keys that tell rows apart, and a note of those that are the same in all."""
-    values = {key: distinct(rows, key) for key in keys}
-    apart = [key for key, found in values.items() if len(found) > (key in CONSTANT)]
-    same = [
-        CONSTANT[key].format(*found)
-        for key, found in values.items()
-        if key not in apart and len(found) == 1
-    ]
-    return apart, ", ".join(same)
+INSTRUCTION_SETS = {
+    "amx": "AMX", "avx512": "AVX-512 with bf16", "avx512_core": "AVX-512 without bf16",
+    "avx2": "AVX2", "baseline": "SSE2",
+}  # fmt: skip
 
 
 def provenance(results: Results, link: str, note: str) -> str:
@@ -49,6 +23,8 @@ def provenance(results: Results, link: str, note: str) -> str:
     where = [results.device, f"driver {driver}" if driver else _count(cores, "core")]
     if threads != cores and not driver:
         where.append(_count(threads, "thread"))
+    if "instruction_set" in content:
+        where.append(INSTRUCTION_SETS.get(content["instruction_set"], "no kernels of ours"))
     where += [f"torch {content['torch']}", content["date"], f"commit {content['commit']}"]
     said = f"{note[0].upper()}{note[1:]}; " if note else ""
     return f"*{said}{', '.join(where)}; [results]({link}).*"
@@ -78,7 +54,7 @@ def timed(results: Results) -> Table:
     for row in rows:
         program = f"{row['program']}, {row['dtype']}" if several else row["program"]
         cells = [*(str(row.get(key, "")) for key in apart), program]
-        cells += [_ratio(row["times_faster_than"].get(name)) for name in others]
+        cells += [ratio(row["times_faster_than"].get(name)) for name in others]
         cells += [rounded(row["median_ms"]), rounded(row["clips_per_s"])]
         cells += [f"{row['waited_share']:.0%}"] if waited else []
         cells += [memory.get((row["what"], row["program"], row["clips"]), "")] if memory else []
@@ -95,22 +71,11 @@ def cold_start(results: Results) -> Table:
         for name, ratio in row["times_faster_than"].items()
     }
     lines = [
-        [row["what"], row["program"], _ratio(faster.get((row["what"], row["program"]))),
+        [row["what"], row["program"], ratio(faster.get((row["what"], row["program"]))),
          rounded(row["median_ms"])]
         for row in results.rows
     ]  # fmt: skip
     return Table(markdown(["", "program", "times as fast is ours", "ms"], lines, 2))
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def rounded(value: float | None) -> str:
-    """Three digits and no exponent."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def operator(results: Results) -> Table:
@@ -128,7 +93,7 @@ def operator(results: Results) -> Table:
     for size, by_way in lines.items():
         found = [by_way.get(way) for way in directions]
         ratios = [
-            _ratio(row["times_faster_than"].get(name) if row else None)
+            ratio(row["times_faster_than"].get(name) if row else None)
             for row in found
             for name in opponents
         ]
@@ -152,7 +117,7 @@ def data_loading(results: Results) -> Table:
         ran = "not_run" not in row
         if ran and loader == OURS:
             speeds[files] = f"{row['frames_per_s']:.0f}"
-        text = _ratio(row["ours_is_times_faster"]) if ran else "doesn't take it"
+        text = ratio(row["ours_is_times_faster"]) if ran else "doesn't take it"
         cells.setdefault(files, {})[loader] = text
     others = [name for name in distinct(results.rows, "loader") if name != OURS]
     head = ["files", *(f"times as fast as {name}" for name in others), "frames/s"]
@@ -194,7 +159,7 @@ def scaling(results: Results) -> Table:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for entry in exponents:
         line = found.setdefault((entry["what"], entry["program"]), {})
-        line[entry["against"]] = _ratio(entry["exponent"])
+        line[entry["against"]] = ratio(entry["exponent"])
     head = ["", "program", *(f"exponent of {size}" for size in sizes)]
     lines = [[*key, *(line.get(size, "") for size in sizes)] for key, line in found.items()]
     return Table(markdown(head, lines, 2))
@@ -223,11 +188,24 @@ def recomputation(results: Results) -> Table:
     head = [*apart, "blocks computed again", "times the memory", "times the time"]
     head += ["peak memory, GB", "ms"]
     lines = [
-        [*(str(row[key]) for key in apart), str(row["blocks"]), _ratio(row["memory_share"]),
-         _ratio(row["time_share"]), f"{row['bytes'] / 1e9:.2f}", rounded(row["median_ms"])]
+        [*(str(row[key]) for key in apart), str(row["blocks"]), ratio(row["memory_share"]),
+         ratio(row["time_share"]), f"{row['bytes'] / 1e9:.2f}", rounded(row["median_ms"])]
         for row in results.rows
     ]  # fmt: skip
     return Table(markdown(head, lines, len(apart) + 1), note)
+
+
+def beside_others(results: Results) -> Table:
+    """A line per model and kind of work: how many times as long it takes beside busy processes."""
+    apart, note = labels(results.rows, ("what", "backbone", "clips", "busy"))
+    apart = [key for key in apart if key not in ("clips", "busy")]
+    head = [*("" if key == "what" else key for key in apart), "times as long", "alone, ms"]
+    lines = [
+        [*(str(row[key]) for key in apart), ratio(row["times_as_long"]),
+         rounded(row["alone_ms"]), rounded(row["beside_ms"])]
+        for row in results.rows
+    ]  # fmt: skip
+    return Table(markdown([*head, "beside, ms"], lines, len(apart)), note)
 
 
 def fp8_error(results: Results) -> Table:
@@ -242,6 +220,22 @@ def fp8_error(results: Results) -> Table:
     return Table(markdown(head, lines, len(apart) + 1), note)
 
 
+def int8(results: Results) -> Table:
+    """A line per program: its time and the frozen matrices' bytes; in the note the predictions."""
+    lines = [
+        [row["program"], ratio(next(iter(row["times_faster_than"].values()))),
+         rounded(row["median_ms"]), rounded(row["frozen_bytes"] / 1e6)]
+        for row in results.rows
+    ]  # fmt: skip
+    note = labels(results.rows, ("backbone", "clips"))[1] + (
+        "; {agree:.1%} of the demo's {test_clips} test clips predicted alike, probabilities within "
+        "{probabilities_differ_by:.2f}"
+    ).format(**results.content)
+    return Table(
+        markdown(["program", "times as fast", "ms", "frozen matrices, MB"], lines, 1), note
+    )
+
+
 def faults(results: Results) -> Table:
     """A line per campaign: what became of its inputs, and how many of them showed a fault."""
     lines = [
@@ -252,6 +246,75 @@ def faults(results: Results) -> Table:
     head = ["what was damaged or disturbed", "inputs", "refused in a line", "right"]
     note = f"seed {results.content['seed']}, {rounded(results.content['minutes'])} minutes"
     return Table(markdown([*head, "slowest, s", "faults"], lines, 1), note)
+
+
+def export_formats(results: Results) -> Table:
+    """A line per method and file: its largest differences from the model, and ms a batch."""
+    kinds, sizes = ("random", "real"), (1, 3, 8)
+    lines = [
+        [row["method"], row["program"],
+         *(f"{row[kind]:.1e}" if kind in row else "" for kind in kinds),
+         *(rounded(row[f"median_ms_{size}"]) for size in sizes)]
+        for row in results.rows
+    ]  # fmt: skip
+    counts = [f"{results.content[f'{kind}_clips']} {kind} clips" for kind in kinds]
+    head = ["method", "runs as", *counts, *(f"ms, {size} clip{'s' * (size > 1)}" for size in sizes)]
+    note = (
+        f"largest difference of a probability from the model's, in batches of 1, 3 and 8; backbone "
+        f"{results.content['backbone']}, {results.content['frames']} frames"
+    )
+    return Table(markdown(head, lines, 2), note)
+
+
+def archives(results: Results) -> Table:
+    """A line per program: times as fast as one worker of either kind, and videos a second."""
+    others = [row["program"] for row in results.rows[:2]]
+    lines = [
+        [row["program"], *(ratio(row["times_faster_than"].get(name)) for name in others),
+         rounded(row["videos"] / row["seconds"])]
+        for row in results.rows
+    ]  # fmt: skip
+    videos = {(row["videos"], row["seconds_of_video"]) for row in results.rows}
+    note = ", ".join(f"{count} videos of {seconds:g} s" for count, seconds in videos)
+    head = ["program", *(f"times as fast as {name}" for name in others), "videos/s"]
+    return Table(markdown(head, lines, 1), note)
+
+
+def serving(results: Results) -> Table:
+    """A line per program: times as many clips a second as the loops, and how long one takes."""
+    compared = {name for row in results.rows for name in row["times_faster_than"]}
+    others = [row["program"] for row in results.rows if row["program"] in compared]
+    lines = [
+        [row["program"], *(ratio(row["times_faster_than"].get(name)) for name in others),
+         rounded(row["clips_per_s"]), rounded(row["median_ms"]), rounded(row["p95_ms"])]
+        for row in results.rows
+    ]  # fmt: skip
+    head = ["program", *(f"times as fast as {name}" for name in others), "clips/s",
+            "ms, median", "ms, 95 %"]  # fmt: skip
+    return Table(markdown(head, lines, 1))
+
+
+def video_analysis(results: Results) -> Table:
+    """A line per program: its rate, and how many times as fast ours is; memory in the note."""
+    lines, notes = [], []
+    for what in distinct(results.rows, "what"):
+        rows = [row for row in results.rows if row["what"] == what]
+        ours = next((row for row in rows if row["program"].startswith(OURS_THERE)), rows[0])
+        for row in rows:
+            faster = ours["times_faster_than"].get(row["program"])
+            found = f"{row['found']:.0%}" if "found" in row else ""
+            lines.append([what, row["program"], f"{rounded(row['per_s'])} {row['unit']}/s",
+                          ratio(faster), found])  # fmt: skip
+            if "most_bytes" in row:
+                early, last, most = (
+                    row[f"{name}_bytes"] / 1e6 for name in ("early", "last", "most")
+                )
+                notes.append(
+                    f"MB in {what}: {early:.1f} early, {last:.1f} at the end, at most {most:.1f}"
+                )
+    head = ["", "program", "", "ours with the demo's model, or by one command, is so many times as "
+            "fast", "frames with a face"]  # fmt: skip
+    return Table(markdown(head, lines, 2), "; ".join(notes))
 
 
 # By the name of the benchmark: results to the lines of its table.
@@ -268,16 +331,27 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "loss_curves": loss_curves,
     "recomputation": recomputation,
     "fp8_error": fp8_error,
+    "int8": int8,
+    "beside_others": beside_others,
     "faults": faults,
+    "export_formats": export_formats,
+    "archives": archives,
+    "serving": serving,
+    "video_analysis": video_analysis,
 }
 # What writes the results, where it is none of the programs in benchmarks/.
-PROGRAMS = {"faults": "PYTHONPATH=tests python -m faults"}
+PROGRAMS = {
+    "faults": "PYTHONPATH=tests python -m faults",
+    "archives": "python -m benchmarks.many_machines.archives RUN",
+    "serving": "python -m benchmarks.serving RUN",
+    "video_analysis": "python -m benchmarks.video_analysis RUN VIDEO",
+}
 
 
 def block(name: str, results: Results | None, link: str) -> list[str]:
     """What stands between the markers of that name; ``link`` leads to the results file."""
     benchmark, _, device = name.rpartition("-")
-    if benchmark not in TABLES or device not in ("cpu", "cuda"):
+    if benchmark not in TABLES or device.partition("_")[0] not in ("cpu", "cuda"):
         raise ValueError(f"expected the name of results with a table, not {name!r}")
     if results is None:
         where = "a GPU" if device == "cuda" else "a CPU"

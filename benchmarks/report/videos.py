@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks.report.tables import markdown
+from benchmarks.report.cells import markdown
 
 CONTAINERS = ("avi", "mp4", "mov", "mkv", "webm", "flv", "ts", "mpg", "ogv", "gif")
 GROUP = 8  # frames from one key frame to the next

@@ -32,7 +32,8 @@ GPU = torch.device(NAME, 0)
 
 
 def trained(clips: int, backend: str, backbone: str = BACKBONE, frames: int = FRAMES) -> Counts:
-    """One step of training: batch preparation with FMix, both passes, and the optimizer's step."""
+    """A step of training that isn't the first: batch preparation with FMix, both passes, and the
+    optimizer's step."""
     with _model(backend, backbone) as model:
         config = _config(model)
         model.train()
@@ -41,11 +42,13 @@ def trained(clips: int, backend: str, backbone: str = BACKBONE, frames: int = FR
         counting = _counting(model, clips, frames)
         batch = {name: t.to(GPU) for name, t in _batch(model, clips, frames).items()}
         with counting, kernels_counted(counting):
-            with torch.autocast(NAME, DTYPE):
-                summed = objective(batch, 0)
-            (summed / clips).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            for step in range(2):
+                counting.counts = Counts()  # the first step makes the optimizer's state
+                with torch.autocast(NAME, DTYPE):
+                    summed = objective(batch, step)
+                (summed / clips).backward()
+                optimizer.step()
+                optimizer.zero_grad()
         return counting.counts
 
 
@@ -66,7 +69,7 @@ def inferred(clips: int, backend: str, backbone: str = BACKBONE, frames: int = F
                 yield {**batch, "bad": []}
 
         with counting, kernels_counted(counting):
-            evaluation._run(model, batches(), DTYPE, GPU)
+            evaluation._run(model, batches(), _config(model), GPU, 3)
         return starts[2]  # what was counted from the second batch on, when the third one came
 
 

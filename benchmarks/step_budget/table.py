@@ -81,9 +81,11 @@ TEXT = """# What a step asks of the GPU
 
 **Counted, not measured: no GPU was there.** PE-CLIP on ViT-B/16, with {frames} frames of 224 pixels
 in bfloat16, goes through one whole step on tensors that hold nothing, under CUDA's rules of
-autocast. *Train* prepares a batch with FMix, runs both passes, and AdamW's step. *Inference* is a
-batch of `peclip-fast evaluate` after the first. `python -m benchmarks.step_budget --write` makes
-this page. CI counts again and fails where a number has grown.
+autocast. *Train* is a step after the first, which prepares a batch with FMix and runs both passes
+and AdamW. *Inference* is a batch of `peclip-fast evaluate` after the first. `python -m
+benchmarks.step_budget --write` makes this page. CI counts again and fails where a number has grown.
+[The kernels](kernels.md#the-frozen-block-on-a-gpu-layer_norm-feed_forward-attention-triton) says
+what the floor is, and what is above it.
 
 {table}
 
@@ -95,7 +97,8 @@ this page. CI counts again and fails where a number has grown.
   numbers that the CPU reads from the GPU. Either stops the CPU until the GPU has done all that it
   was given.
 - A **launch** is a call of ATen that computes or moves something, or a kernel of ours, also inside
-  our operators. Some calls of ATen start several kernels.
+  our operators. Some calls of ATen start several kernels. The first step of training has some 1,100
+  more, for the optimizer's state and the frozen weights' dtype.
 - **D-wide copies** are copies, casts and concatenations of at least D numbers for each patch of the
   batch. Most are autocast's.
 - **GB outside** is what is read and written outside of matrix products and attention, each tensor

@@ -51,6 +51,41 @@ void pack(int type, const std::vector<Job>& jobs, Address stream) {
     temporal_adapter_cuda_pack(Type(type), a, int(jobs.size()), stream);
 }
 
+using WeightOf = std::pair<Address, bool>;  // as in struct Weight
+
+Weight weight_of(const WeightOf& from) { return {pointer<void>(from.first), from.second}; }
+
+void fold(int type, std::array<int, 4> sizes, std::array<WeightOf, 9> weights, Address folded,
+          Address sums, Address offsets, Address folded_scale, Address scale_sums,
+          Address gate_biases, Address padded_up_bias, Address stream) {
+    FoldArguments a = {};
+    a.h = sizes[0], a.hidden = sizes[1], a.width = sizes[2], a.padded_width = sizes[3];
+    Weight* const places[] = {&a.gamma, &a.beta, &a.down, &a.down_bias, &a.scale,
+                              &a.scale_bias, &a.bias_ih, &a.bias_hh, &a.up_bias};
+    for (size_t i = 0; i < weights.size(); ++i) *places[i] = weight_of(weights[i]);
+    a.folded = pointer<void>(folded), a.sums = pointer<float>(sums);
+    a.offsets = pointer<float>(offsets), a.folded_scale = pointer<float>(folded_scale);
+    a.scale_sums = pointer<float>(scale_sums), a.gate_biases = pointer<float>(gate_biases);
+    a.padded_up_bias = pointer<float>(padded_up_bias);
+    temporal_adapter_cuda_fold(Type(type), a, stream);
+}
+
+void finish(int type, std::array<int, 3> sizes, std::array<Address, 4> products, bool subtract,
+            std::array<WeightOf, 4> weights, std::array<WeightOf, 12> gradients, Address stream) {
+    FinishArguments a = {};
+    a.h = sizes[0], a.hidden = sizes[1], a.width = sizes[2], a.subtract = subtract;
+    a.gates = pointer<float>(products[0]), a.up = pointer<float>(products[1]);
+    a.normalised = pointer<float>(products[2]), a.moments = pointer<float>(products[3]);
+    Weight* const places[] = {
+        &a.gamma, &a.beta, &a.down, &a.scale, &a.dgamma, &a.dbeta, &a.dscale, &a.dscale_bias,
+        &a.ddown, &a.ddown_bias, &a.dweight_ih, &a.dweight_hh, &a.dbias_ih, &a.dbias_hh, &a.dup,
+        &a.dup_bias};
+    for (size_t i = 0; i < weights.size(); ++i) *places[i] = weight_of(weights[i]);
+    for (size_t i = 0; i < gradients.size(); ++i)
+        *places[weights.size() + i] = weight_of(gradients[i]);
+    temporal_adapter_cuda_finish(Type(type), a, stream);
+}
+
 void down(int type, Shape shape, Tensor x, Address weight, Address vector, Address products,
           Address out, int64_t out_stride, Address weight_sums, Address offsets,
           Address vector_sums, float epsilon, bool scale_input, bool augment, Address mean,
@@ -117,7 +152,7 @@ void down_backward(int type, Shape shape, bool scale_input, Tensor x, Tensor dy,
                    Address weight, Address dinput, Address vector, Address s, Address mean,
                    Address rstd, Address ds, Address inputs, int64_t inputs_stride,
                    Address weight_sums, Address offsets, Address vector_sums, Address scaled,
-                   Address stream) {
+                   Address moments, Address stream) {
     CudaUpArguments a = {};
     a.sizes = sizes(shape), a.scale_input = scale_input;
     a.x = wide(x, Type(type), shape[3]), a.other = wide(dy, Type(type), shape[3]);
@@ -128,6 +163,7 @@ void down_backward(int type, Shape shape, bool scale_input, Tensor x, Tensor dy,
     a.inputs = pointer<void>(inputs), a.inputs_stride = inputs_stride;
     a.weight_sums = pointer<float>(weight_sums), a.offsets = pointer<float>(offsets);
     a.vector_sums = pointer<float>(vector_sums), a.scaled = pointer<void>(scaled);
+    a.moments = pointer<void>(moments);
     temporal_adapter_cuda_down_backward(Type(type), a, stream);
 }
 
@@ -139,6 +175,8 @@ std::vector<Plan> plan(int type, int width, int hidden, int limit) {
 
 void bind_cuda(py::module_& m) {
     using Unlocked = py::call_guard<py::gil_scoped_release>;
+    m.def("temporal_adapter_cuda_fold", &fold, Unlocked());
+    m.def("temporal_adapter_cuda_finish", &finish, Unlocked());
     m.def("temporal_adapter_cuda_pack", &pack);
     m.def("temporal_adapter_cuda_down", &down, Unlocked());
     m.def("temporal_adapter_cuda_up_backward", &up_backward, Unlocked());
@@ -147,7 +185,7 @@ void bind_cuda(py::module_& m) {
     m.def("temporal_adapter_cuda_up", &up, Unlocked());
     m.def("temporal_adapter_cuda_down_backward", &down_backward, Unlocked());
     m.def("temporal_adapter_cuda_plan", &plan,
-          "(kernel, threads, bytes of dynamic shared memory) of each launch, where a block may have "
+          "(kernel, threads, bytes of dynamic shared memory, whether plain) where a block may have "
           "`limit` bytes; `hidden` is a multiple of 8.",
           py::arg("type"), py::arg("width"), py::arg("hidden"), py::arg("limit"));
 }

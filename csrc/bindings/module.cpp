@@ -221,8 +221,7 @@ PYBIND11_MODULE(_C, m) {
 
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
-    m.def("amx_missing", &peclip_fast::amx_missing,
-          "Empty where the CPU's matrix unit multiplies bfloat16, else what it lacks.");
+    m.def("bf16_missing", &peclip_fast::bf16_missing, "What it lacks where nothing does, else empty.");
     m.def("attention_cpu", &attention, Unlocked());
     m.def("attention_cpu_backward", &attention_backward, Unlocked());
     m.def("linear_cpu", &linear, Unlocked());

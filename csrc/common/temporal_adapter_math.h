@@ -16,10 +16,17 @@ struct GruGates {
     float r, z, n;
 };
 
+// To float32's precision; see csrc/cuda/approximate.cuh for less.
+struct Exact {
+    PECLIP_FN float sigmoid(float x) { return peclip_fast::sigmoid(x); }
+    PECLIP_FN float hyperbolic_tangent(float x) { return peclip_fast::hyperbolic_tangent(x); }
+};
+
+template <class Functions = Exact>
 PECLIP_FN GruGates gru_gates(GruGates input, GruGates hidden) {
-    const float r = sigmoid(input.r + hidden.r);
-    const float z = sigmoid(input.z + hidden.z);
-    return {r, z, hyperbolic_tangent(input.n + r * hidden.n)};
+    const float r = Functions::sigmoid(input.r + hidden.r);
+    const float z = Functions::sigmoid(input.z + hidden.z);
+    return {r, z, Functions::hyperbolic_tangent(input.n + r * hidden.n)};
 }
 
 PECLIP_FN float gru_state(GruGates gates, float previous) {

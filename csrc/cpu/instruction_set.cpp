@@ -1,9 +1,9 @@
 #include "cpu/instruction_set.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #ifdef PECLIP_X86
 #include <cpuid.h>
@@ -14,56 +14,56 @@
 namespace peclip_fast {
 namespace {
 
-const char* name_of(InstructionSet set) {
-    switch (set) {
-        case InstructionSet::kAvx512: return "avx512";
-        case InstructionSet::kAvx2: return "avx2";
-        default: return "baseline";
-    }
-}
+struct Named {
+    const char* name;
+    InstructionSet set;
+};
+constexpr Named kSets[] = {{"baseline", InstructionSet::kBaseline},
+                           {"avx2", InstructionSet::kAvx2},
+                           {"avx512_core", InstructionSet::kAvx512Core},
+                           {"avx512", InstructionSet::kAvx512},
+                           {"amx", InstructionSet::kAmx}};
 
-std::vector<InstructionSet> supported() {  // by this processor, best first
-    std::vector<InstructionSet> sets;
+#ifdef PECLIP_BF16
+bool has(unsigned subleaf, char reg, unsigned bit) {  // of leaf 7
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, subleaf, &a, &b, &c, &d) && ((reg == 'a' ? a : d) & 1u << bit);
+}
+bool has_avx512_bf16() { return has(1, 'a', 5); }
+// The tiles' registers are the system's to give: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+bool has_amx() {
+    return has(0, 'd', 22) && has(0, 'd', 24) && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+#else
+bool has_avx512_bf16() { return false; }
+bool has_amx() { return false; }
+#endif
+
+InstructionSet best() {  // of this processor, as far as the extension is built for it
 #ifdef PECLIP_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-        sets.push_back(InstructionSet::kAvx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        sets.push_back(InstructionSet::kAvx2);
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return InstructionSet::kBaseline;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
+        return InstructionSet::kAvx2;
+    if (!has_avx512_bf16()) return InstructionSet::kAvx512Core;
+    return has_amx() ? InstructionSet::kAmx : InstructionSet::kAvx512;
+#else
+    return InstructionSet::kBaseline;
 #endif
-    sets.push_back(InstructionSet::kBaseline);
-    return sets;
 }
 
 InstructionSet choose() {
-    const auto sets = supported();
-    const char* wanted = std::getenv("PECLIP_FAST_CPU_ISA");
-    if (!wanted) return sets[0];
+    const char* most = std::getenv("PECLIP_FAST_MAX_CPU_ISA");
+    if (!most) return best();
     std::string names;
-    for (InstructionSet set : sets) {
-        if (std::string(wanted) == name_of(set)) return set;
-        names += std::string(names.empty() ? "" : ", ") + name_of(set);
+    for (const Named& known : kSets) {
+        if (std::string(most) == known.name) return std::min(best(), known.set);
+        names += std::string(names.empty() ? "" : ", ") + known.name;
     }
-    throw std::invalid_argument("PECLIP_FAST_CPU_ISA is '" + std::string(wanted) +
-                                "': this processor has " + names);
-}
-
-const char* find_amx() {
-#ifndef PECLIP_AMX
-    return "the extension was built for a processor, or by a compiler, without AMX";
-#else
-    if (instruction_set() != InstructionSet::kAvx512) return "it needs AVX-512";
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTile) == 0)
-        return "this processor has no AMX for bfloat16";
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a & 1u << 5) == 0)
-        return "this processor has no AVX-512 for bfloat16";
-    // The tiles' registers are the system's to give: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
-    if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) return "the system does not allow AMX";
-    return "";
-#endif
+    throw std::invalid_argument("PECLIP_FAST_MAX_CPU_ISA is '" + std::string(most) +
+                                "': expected one of " + names);
 }
 
 }  // namespace
@@ -73,11 +73,22 @@ InstructionSet instruction_set() {
     return chosen;
 }
 
-const char* cpu_instruction_set() { return name_of(instruction_set()); }
+const char* cpu_instruction_set() { return kSets[int(instruction_set())].name; }
 
-const char* amx_missing() {
-    static const char* const reason = find_amx();
-    return reason;
+const char* bf16_missing() {
+    if (instruction_set() >= InstructionSet::kAvx512) return "";
+#ifndef PECLIP_BF16
+    return "the extension was built for a processor, or by a compiler, without AMX and AVX-512 for "
+           "bfloat16";
+#else
+    if (instruction_set() < best())
+        return "it needs AVX-512 for bfloat16, and PECLIP_FAST_MAX_CPU_ISA allows less";
+    return "this processor has neither AMX nor AVX-512 for bfloat16";
+#endif
+}
+
+void require_bf16() {
+    if (*bf16_missing()) throw std::runtime_error(bf16_missing());
 }
 
 }  // namespace peclip_fast

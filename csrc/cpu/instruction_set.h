@@ -3,23 +3,28 @@
 
 namespace peclip_fast {
 
-enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+// Each has the ones before it. From kAvx512 on there is a unit that multiplies bfloat16;
+// kAvx512Core is what processors of before that have.
+enum class InstructionSet { kBaseline, kAvx2, kAvx512Core, kAvx512, kAmx };
 
-// The best one, or the one that PECLIP_FAST_CPU_ISA names, so that each can be tested.
+// The best one, or at most the one that PECLIP_FAST_MAX_CPU_ISA names, so that each can be tested.
 InstructionSet instruction_set();
 const char* cpu_instruction_set();  // its name
 
-// Empty where AMX multiplies bfloat16 tiles, else what it lacks. Asks the system for leave to use it.
-const char* amx_missing();
+const char* bf16_missing();  // why nothing multiplies bfloat16, else empty
+void require_bf16();         // throws that
 
-// The object of that name in the namespace of the chosen instruction set.
+// The object of that name in the namespace of the chosen instruction set, or unit.
 #ifdef PECLIP_X86
-#define PECLIP_CHOOSE(name)                                         \
-    (instruction_set() == InstructionSet::kAvx512 ? cpu_avx512::name \
-     : instruction_set() == InstructionSet::kAvx2 ? cpu_avx2::name   \
-                                                  : cpu_baseline::name)
+#define PECLIP_CHOOSE(name)                                             \
+    (instruction_set() >= InstructionSet::kAvx512Core ? cpu_avx512::name \
+     : instruction_set() == InstructionSet::kAvx2     ? cpu_avx2::name   \
+                                                      : cpu_baseline::name)
 #else
 #define PECLIP_CHOOSE(name) (cpu_baseline::name)
 #endif
+#define PECLIP_CHOOSE_UNIT(name) \
+    (require_bf16(),             \
+     instruction_set() == InstructionSet::kAmx ? cpu_amx::name : cpu_avx512_bf16::name)
 
 }  // namespace peclip_fast

@@ -5,13 +5,12 @@
 #include "cpu/threads.h"
 
 namespace peclip_fast {
-namespace cpu_amx {
-
 class PackedWeight {
   public:
-    PackedWeight(const Weight& weight, int threads) : tiles_(weight.columns * weight.depth) {
+    PackedWeight(const Weight& weight, const LinearKernels& kernels, int threads)
+        : tiles_(weight.columns * weight.depth) {
         parallel(weight.columns / kPanel, threads, [&](int64_t first, int64_t last) {
-            pack_weight(weight, first, last, tiles_.get());
+            kernels.pack_weight(weight, first, last, tiles_.get());
         });
     }
     const uint16_t* get() { return tiles_.get(); }
@@ -20,5 +19,4 @@ class PackedWeight {
     Aligned<uint16_t> tiles_;
 };
 
-}  // namespace cpu_amx
 }  // namespace peclip_fast

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from peclip_fast.commands.options import CommandLine
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import CommandLine
+from peclip_fast.commands.shared.running import run_command
 
 DESCRIPTION = """Compare two runs on the test clips that both have classified, clip by clip: the
 difference in WAR with McNemar's exact test, and the difference in UAR with a bootstrap interval.

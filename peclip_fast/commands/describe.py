@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peclip_fast.commands.options import OF_SPLITS, CommandLine, positive
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import OF_SPLITS, CommandLine, positive
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable
 

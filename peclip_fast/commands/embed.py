@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peclip_fast.commands.options import OF_TEST, run_line
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import OF_TEST, run_line
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import check_writable, write_bytes
 

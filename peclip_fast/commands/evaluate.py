@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from peclip_fast.commands.options import OF_TEST, run_line
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import OF_TEST, run_line
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.config.parser import resolve
 from peclip_fast.config.run import differences
 from peclip_fast.engine.run_folder import RunFolder

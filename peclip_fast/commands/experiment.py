@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from peclip_fast.commands.options import CommandLine
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import CommandLine
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.config.layers import config_layers
 from peclip_fast.experiment.plan import EXPERIMENTS, find, plan
 from peclip_fast.files import check_writable
@@ -15,6 +15,7 @@ DESCRIPTION = f"""Train every row of published tables and report it next to the 
 Experiments: {", ".join(EXPERIMENTS)}. The output folder gets runs/, with a run folder for each
 training, and for each experiment a folder with report.md, report.html and report.json, written anew
 whenever a run has ended. A run that has ended is never run again, a run that was stopped goes on.
+Under torchrun, one process a host, the hosts share the runs in a folder that all of them see.
 Options of training hold for every run; those of a row go over the configurations."""
 
 
@@ -45,9 +46,10 @@ def _experiment(argv: list[str]) -> int:
         for name in dict.fromkeys(options.names)
     ]
 
+    from peclip_fast.engine.distributed import World
     from peclip_fast.experiment.run import run_experiments
 
     failed = run_experiments(plans, folder, options.devices or (), options.jobs, options.processes)
-    for one in plans:
+    for one in plans if World.from_environment().first else ():
         print(folder / one.experiment.name / "report.html")
     return 1 if failed else 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from peclip_fast.commands.options import OF_FILES, run_line
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import OF_FILES, run_line
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.files import check_writable, write_bytes
 
@@ -41,12 +41,15 @@ def _explain(argv: list[str]) -> None:
 
     from peclip_fast.data.splits import open_files
     from peclip_fast.engine.distributed import World, set_up
+    from peclip_fast.engine.kernels.choice import settle_kernels
     from peclip_fast.explain.film import film_mp4
     from peclip_fast.explain.scene import explained
     from peclip_fast.explain.strip import strip_png
     from peclip_fast.models.pretrained import from_pretrained
 
     device = set_up(config.train, World(0, 1, 0, 1))
+    in_full = replace(config, train=replace(config.train, precision="fp32"))
+    settle_kernels(in_full, device, run=run)
     model = from_pretrained(run.model, **asdict(config.model)).to(device)
     [record] = open_files([clip], config.data, model.inputs)
     name = Path(clip).resolve().name  # "." has no name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 
 
@@ -10,6 +11,7 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+@functools.lru_cache(1024)  # a long list has few names, many times
 def alike(name: str) -> str:
     """Equal for names that a reader takes for the same: capitals, width and spaces don't count."""
     wide = unicodedata.normalize("NFKC", name).casefold()

@@ -28,7 +28,7 @@ from peclip_fast.registry import CONFIGS
 
 _LONGEST = 400  # characters of a message
 _HUGE = re.compile(r"(?<!\w)(0[xX][\da-fA-F_]{249,}|\d[\d_]{249,})(?!\w)")
-METHOD, RATES = "model.method", "train.lr"
+METHOD, RATES, SWITCH = "model.method", "train.lr", "train.kernel_check"
 DEFAULT_METHOD = ModelConfig.method
 Layer = tuple[str, Mapping[str, Any]]  # where options come from, and the options as in YAML
 
@@ -163,6 +163,8 @@ class _Method:
                 raise InputError(f"{source}: {self._unknown(key)}")
         for key, value in flat(layer):
             _refuse_huge(f"{source}: {key}", value)
+        if dict(flat(layer)).get(SWITCH) is False:  # YAML reads off as false
+            layer = nested({**dict(flat(layer)), SWITCH: "off"})
         with _naming(f"{source}: "):
             given = self.parser.parse_object(_written(layer), defaults=False)
             return dict(flat(given.as_dict()))
@@ -289,7 +291,8 @@ def _plain_words(error: Exception) -> str:
     text = re.sub(union + r"Given value: (.*)$", r"expected \1, got \2", text)
     text = text.replace("Got value: None", "Got value: null")
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
-    text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
+    text = re.sub(r"(a )?typing\.Literal\[([^]]*)\]", r"one of \2", text)
+    text = re.sub(r", got None$", ", got null", text)
     text = re.sub(r", NoneType, got ", " or null, got ", text)
     text = text.replace("Expected a int", "Expected an int")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

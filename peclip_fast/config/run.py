@@ -23,8 +23,10 @@ FREE_TO_CHANGE = (
     "data.prefetch",
     "train.device",
     "train.threads",
+    "train.kernel_check",
     "train.recompute",
     "train.cuda_graphs",
+    "train.on_nan",
     "train.eval_batch_size",
     "train.checkpoint_every",
 )
@@ -56,7 +58,7 @@ class RunConfig:
                 f"train.target={train.target}: {model.method} is trained for "
                 f"{', '.join(model.targets)}"
             )
-        if train.cuda_graphs and not model.cuda_graphs:
+        if train.cuda_graphs is True and not model.cuda_graphs:
             raise InputError(f"train.cuda_graphs: expected false, as {model.method} can't use them")
         self._check_files()
         model.check_run(self.data, train)

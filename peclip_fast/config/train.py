@@ -34,7 +34,11 @@ class TrainConfig:
         recompute: vision blocks, from the first on, whose activations the backward pass computes
             again instead of keeping them; less memory, more time, the same results.
         cuda_graphs: launch the model's forward and backward pass as one CUDA graph each, for whole
-            batches; not run on a GPU yet.
+            batches; auto does on one GPU where a trial, once, has found them right and faster.
+        compile: run whole batches through torch.compile; auto does where the batches to come save
+            more time than compiling takes.
+        on_nan: a step whose loss or gradients are infinite or NaN is never taken; stop ends the run
+            there, with the names of the clips, and skip says them and goes on.
         seed: fixes initial weights, order, augmentation and mixing.
         select: weights to report, of the last epoch, or of the best WAR on the test split, which
             is optimistic and only for comparison with work that does so.
@@ -42,6 +46,9 @@ class TrainConfig:
         checkpoint_every: optimizer steps between checkpoints within an epoch; each epoch ends
             with one anyway.
         device: auto takes a GPU where there is one.
+        kernel_check: kernels that nobody has verified on such a machine are checked before the
+            model is built, once, in processes of their own; auto takes those that are right and
+            faster. off takes none of them, trust takes all unchecked, force checks again.
         threads: CPU threads of the main process; null leaves PyTorch's choice.
     """
 
@@ -60,12 +67,15 @@ class TrainConfig:
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: int = 0
-    cuda_graphs: bool = False
+    cuda_graphs: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = False
+    on_nan: Literal["stop", "skip"] = "stop"
     seed: int = 42
     select: Literal["last", "best"] = "last"
     test_every: int = 1
     checkpoint_every: int = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    kernel_check: Literal["auto", "off", "trust", "force"] = "auto"
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -92,10 +102,14 @@ class TrainConfig:
                 f"{self.epochs} epochs of the run"
             )
         self._check_schedule()
-        if self.cuda_graphs and self.accumulate > 1:
+        graphs = self.cuda_graphs is True
+        if self.compile and (graphs or self.target == "descriptions"):
+            other = "train.cuda_graphs" if graphs else f"train.target={self.target}"
+            raise InputError(f"train.compile: expected false, as {other} can't be compiled")
+        if self.cuda_graphs is True and self.target == "descriptions":
             raise InputError(
-                f"train.cuda_graphs: gives each batch's gradients in the same memory, which "
-                f"train.accumulate={self.accumulate} can't add up; expected 1"
+                "train.cuda_graphs: expected false or auto, as train.target=descriptions can't use "
+                "them"
             )
         if self.select == "best" and not self.test_every:
             raise InputError("train.select=best: needs train.test_every of at least 1")

@@ -18,6 +18,7 @@ from peclip_fast.files import cache_folder
 from peclip_fast.registry import register_dataset
 
 NOTE = "(built-in demo: rendered faces, not real data)"
+LICENCE = "Apache-2.0: they are drawn by peclip-fast"
 
 
 def complete(config: DataConfig) -> DataConfig:
@@ -27,14 +28,24 @@ def complete(config: DataConfig) -> DataConfig:
     return replace(config, root=root, cues=cues, descriptions=descriptions)
 
 
-@register_dataset("demo", title=f"demo {NOTE}", complete=complete, brings=("cues", "descriptions"))
+@register_dataset(
+    "demo",
+    title=f"demo {NOTE}",
+    complete=complete,
+    brings=("cues", "descriptions"),
+    licence=LICENCE,
+)
 def read_expressions(config: DataConfig) -> DatasetSplits:
     """Seven expressions, a clip each."""
     return _read(config, "expressions")
 
 
 @register_dataset(
-    "demo-order", title=f"demo-order {NOTE}", complete=complete, brings=("cues", "descriptions")
+    "demo-order",
+    title=f"demo-order {NOTE}",
+    complete=complete,
+    brings=("cues", "descriptions"),
+    licence=LICENCE,
 )
 def read_order(config: DataConfig) -> DatasetSplits:
     """Six classes in pairs, which differ in the order of frames only."""

@@ -153,7 +153,19 @@ def draw_face(
 
     ``noise`` is the standard deviation of the camera's noise in grey levels; it needs ``rng``.
     """
-    view, light = view or View(), light or Light()
+    pixels, _ = draw_figure(shape, who, view or View(), light or Light(), size)
+    if noise > 0:
+        if rng is None:
+            raise ValueError("noise needs a random generator")
+        pixels += noise * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return as_bytes(pixels)
+
+
+def draw_figure(
+    shape: FaceShape, who: Identity, view: View, light: Light, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The picture (size, size, 3), float32 RGB, in its light, and how far head and shoulders cover
+    each pixel (size, size), from 0 to 1."""
     fine = size * SUPERSAMPLING
     palette = _palette(who)
     image = Image.new("RGB", (fine, fine), _rgb(who.backdrop))
@@ -165,11 +177,11 @@ def draw_face(
             mask.polygon(outline, fill=255)
     pixels = np.asarray(image.reduce(SUPERSAMPLING), dtype=np.float32)
     covered = np.asarray(head.reduce(SUPERSAMPLING), dtype=np.float32)
-    pixels = _shade(pixels, covered, view, light)
-    if noise > 0:
-        if rng is None:
-            raise ValueError("noise needs a random generator")
-        pixels += noise * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return _shade(pixels, covered, view, light), covered / np.float32(255)
+
+
+def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Rounded to uint8; the array itself is used up."""
     pixels += 0.5
     return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 

@@ -12,6 +12,7 @@ from peclip_fast.data.records import DatasetSplits
 from peclip_fast.embed.features import clip_features
 from peclip_fast.embed.projection import project, silhouette
 from peclip_fast.engine.distributed import World, set_up
+from peclip_fast.engine.kernels.choice import settle_kernels
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.models.pretrained import from_pretrained
 
@@ -55,6 +56,7 @@ def embed_clips(run: RunFolder, config: RunConfig, splits: DatasetSplits) -> Emb
         InputError: the model or a clip can't be used.
     """
     device = set_up(config.train, World(0, 1, 0, 1))
+    settle_kernels(config, device, run=run)
     model = from_pretrained(run.model, classes=splits.classes, **asdict(config.model))
     found = clip_features(model, splits.test, config, device)
     maps = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,9 @@ from peclip_fast.errors import InputError, one_line
 from peclip_fast.stopping import REASONS, Stopped, release
 
 MEETING = timedelta(minutes=5)  # in which all processes must have come
+# Seconds in which a host's kernel must answer, and the variable that says others.
+PEER_SECONDS, OTHER_SECONDS = 60, "PECLIP_FAST_PEER_SECONDS"
+_OF_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,17 @@ class World:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """This process's part of a batch over all processes."""
-        if batch_size % self.size:
+        """Clips that this process gets of a whole batch; where it can't be halved, some get more.
+
+        Raises:
+            InputError: there are processes that would get none.
+        """
+        if batch_size < self.size:
             raise InputError(
-                f"train.batch_size={batch_size}: expected a multiple of the {self.size} processes"
+                f"train.batch_size={batch_size}: expected at least one clip for each of the "
+                f"{self.size} processes"
             )
-        return batch_size // self.size
+        return len(range(self.rank, batch_size, self.size))
 
 
 def set_up(train: TrainConfig, world: World) -> torch.device:
@@ -59,11 +69,11 @@ def set_up(train: TrainConfig, world: World) -> torch.device:
         torch.set_num_threads(train.threads)
     if train.device == "cuda" and not torch.cuda.is_available():
         raise InputError("train.device=cuda: no CUDA device here; expected auto or cpu")
-    if train.cuda_graphs and world.size > 1:
+    if train.cuda_graphs is True and world.size > 1:
         raise InputError(f"train.cuda_graphs: expected one process, not {world.size}")
     if train.device != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", world.local_rank)
-    if train.cuda_graphs:
+    if train.cuda_graphs is True:
         raise InputError("train.cuda_graphs: needs a GPU; expected false on the CPU")
     if train.precision == "fp16":
         raise InputError("train.precision=fp16: needs a GPU; expected bf16 or fp32 on the CPU")
@@ -81,13 +91,48 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
     # Gloo for what is on the CPU, as numbers of clips: no GPU is waited for.
     with naming_lost_peers():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        store = _meet(world)
+        store = meet(world)
         dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
+        _notice_lost_hosts(_peer_seconds())
         yield
         dist.destroy_process_group()  # after an error it could wait for the others
 
 
-def _meet(world: World) -> dist.Store:
+def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what torchrun set, for programs that are none of its processes."""
+    return {k: v for k, v in environment.items() if not k.startswith(_OF_LAUNCHER)}
+
+
+def _peer_seconds() -> int:
+    given = os.environ.get(OTHER_SECONDS, str(PEER_SECONDS))
+    if not (given.isascii() and given.isdigit() and 2 <= int(given) <= 3600):
+        raise InputError(f"{OTHER_SECONDS}={given}: expected seconds, 2 to 3600")
+    return int(given)
+
+
+def _notice_lost_hosts(seconds: int) -> None:
+    """Have the kernel end this process's connections to hosts whose kernel doesn't answer.
+
+    A host that has lost its power or its network says nothing, and gloo would wait for it for half
+    an hour. One that is only busy answers. Linux has the options; elsewhere gloo waits.
+    """
+    descriptors = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    for number in map(int, descriptors):
+        with contextlib.suppress(OSError):  # closed by now, as that of the folder itself
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as connection:
+                if connection.family in (socket.AF_INET, socket.AF_INET6):
+                    pause = max(1, seconds // 4)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, pause)
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, pause)
+                    connection.setsockopt(
+                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds
+                    )
+
+
+def meet(world: World) -> dist.Store:
     """Wait until all processes are there, not for the half hour that they may wait for each other
     later: one that has ended before they met is missed by nobody else.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +16,9 @@ from peclip_fast.config.run import RunConfig
 from peclip_fast.data.loading.dataset import BadClip, ClipDataset
 from peclip_fast.data.loading.loader import make_loader
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.engine.distributed import World, gather
+from peclip_fast.engine.distributed import World, gather, set_up
+from peclip_fast.engine.graphs import CompiledModel
+from peclip_fast.engine.kernels.choice import settle_kernels
 from peclip_fast.engine.metrics import Scores, score
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
@@ -76,9 +80,10 @@ def predict(
         InputError: a clip can't be read, or none can be where bad ones are skipped.
         Stopped: in all processes, once one was asked to stop before its clips were done.
     """
+    batch_size = min(config.train.eval_batch_size * world.size, len(records))
     loader = make_loader(
         as_tested(model, records, config),
-        min(config.train.eval_batch_size, len(records)),
+        batch_size,
         rank=world.rank,
         world_size=world.size,
         device=device,
@@ -87,7 +92,7 @@ def predict(
     with watch(), hold(), contextlib.closing(loader):
         try:
             with release():
-                mine: Any = _run(model, loader, DTYPES[config.train.precision], device)
+                mine: Any = _run(model, loader, config, device, len(loader))
         except Stopped as stopped:
             mine = stopped.number
         parts = gather(mine)
@@ -105,18 +110,41 @@ def predict(
     return Predictions(index[order], labels[order], probabilities[order], bad)
 
 
+def predict_clips(
+    model: AdaptedCLIP,
+    records: list[ClipRecord],
+    config: RunConfig,
+    device: torch.device | None = None,
+) -> Predictions:
+    """What a model says of clips of any kind, in this process.
+
+    Raises:
+        InputError: a clip can't be read; names the file.
+    """
+    world = World(0, 1, 0, 1)
+    device = device or set_up(config.train, world)
+    settle_kernels(config, device)
+    # A single batch needs no other process.
+    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
+    data = replace(config.data, on_bad_clip="error", num_workers=workers)
+    return predict(model, records, replace(config, data=data), device, world)
+
+
 @torch.no_grad()
 def _run(
     model: AdaptedCLIP,
     batches: Iterable[Mapping[str, Any]],
-    dtype: torch.dtype,
+    config: RunConfig,
     device: torch.device,
+    steps: int,
 ) -> tuple[Tensor, Tensor, Tensor, list[BadClip]]:
     """Index, labels and probabilities of this process's clips on the CPU, and the bad ones."""
     none = torch.empty(0, dtype=torch.int64)
     index, labels = [none], [none]
     probabilities = [torch.empty(0, len(model.classes), device=device)]
     classes: Tensor | None = None
+    dtype, choice = DTYPES[config.train.precision], config.train.compile
+    function = CompiledModel(model.forward)
     bad: list[BadClip] = []
     for batch in batches:
         bad += batch["bad"]
@@ -126,7 +154,12 @@ def _run(
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             # Once: to ask at each batch whether they are still right would wait for a GPU.
             classes = model.class_features() if classes is None else classes
-            logits = model(**inputs, class_features=classes)
+            inputs["class_features"] = classes
+            if choice:
+                run = functools.partial(function, **inputs)
+                function.settle(choice, run, steps, functools.partial(print, file=sys.stderr))
+                choice = False
+            logits = function(**inputs)
         index.append(batch["index"])
         labels.append(batch["label"])
         probabilities.append(logits.softmax(1))

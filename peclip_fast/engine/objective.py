@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.randomness import derived_seed
-from peclip_fast.data.transforms.mixing import mix_batch
-from peclip_fast.engine.graphs import GraphedModel
+from peclip_fast.data.transforms.mixing import draw_mixing, mix_targets
+from peclip_fast.engine.graphs import CompiledModel, GraphedModel
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 
@@ -37,8 +37,11 @@ class Objective(nn.Module):
         self.config = config
         self.rank = rank
         self.logits: Callable[..., Tensor] = model.forward
-        if config.train.cuda_graphs:
-            self.logits = GraphedModel(model, config.train.batch_size)
+        if config.train.cuda_graphs is True:
+            adds_up = config.train.accumulate > 1
+            self.logits = GraphedModel(model, config.train.batch_size, adds_up)
+        elif config.train.compile:
+            self.logits = CompiledModel(model.forward)
 
     def forward(self, batch: Mapping[str, Tensor], step: int) -> Tensor:
         """The sum of the losses of a batch's clips, which may be none.
@@ -67,16 +70,28 @@ class Objective(nn.Module):
         images = [name for name, value in inputs.items() if value.ndim == 5]
         if images:
             # Behind one another, so that what is drawn for a clip's frames holds for its cues too.
-            mixed, targets = mix_batch(
-                torch.cat([inputs[name] for name in images], 1).float() / 255,
-                targets,
+            whole = inputs[images[0]]
+            if len(images) > 1:
+                whole = torch.cat([inputs[name] for name in images], 1)
+            height, width = whole.shape[-2:]
+            mixing = draw_mixing(
+                len(whole),
+                (height, width),
                 self.config.data.mix,
                 seed=self.config.train.seed,
                 step=step,
                 rank=self.rank,
             )
-            inputs |= zip(images, mixed.chunk(len(images), 1), strict=True)
-        return self.model.loss(self.logits(**inputs), targets)
+            if mixing is None:
+                whole = self.model.pixels(whole)
+            else:
+                mixing = mixing.to(whole.device)
+                whole = self.model.pixels(whole, *mixing)
+                targets = mix_targets(targets, mixing)
+            inputs |= zip(images, whole.chunk(len(images), 1), strict=True)
+        with self.model.prepared():
+            logits = self.logits(**inputs)
+        return self.model.loss(logits, targets)
 
     def _description_loss(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
         """Among the clips of this process's own batch."""

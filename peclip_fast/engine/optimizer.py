@@ -50,7 +50,11 @@ def make_optimizer(model: AdaptedCLIP, config: RunConfig) -> Optimizer:
     fused = train.precision != "fp16" or train.clip_norm is None
     how: dict[str, Any] = {"weight_decay": train.weight_decay, "fused": fused}
     if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, **how)
+        optimizer = torch.optim.SGD(groups, momentum=MOMENTUM, **how)
+        # PyTorch leaves them as they lie in memory where the first step isn't taken.
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return torch.optim.AdamW(groups, **how)
 
 

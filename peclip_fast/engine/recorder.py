@@ -112,15 +112,19 @@ class Recorder:
                 self.skipped[clip.reason] = None
                 self._print(f"warning: clip skipped: {clip.reason}", sys.stderr)
 
+    def say(self, message: str) -> None:
+        """A line, once for all processes."""
+        if self.world.first:
+            self._print(message, sys.stderr)
+
     def warn(self, message: str) -> None:
         """Say it once for all processes."""
-        if self.world.first:
-            self._print(f"warning: {message}", sys.stderr)
+        self.say(f"warning: {message}")
 
-    def batch_done(self, batch: Mapping[str, Any], loss: Tensor, step: int) -> None:
-        """Count the clips, draw the loss."""
+    def batch_done(self, clips: int, loss: Tensor, step: int) -> None:
+        """Count the clips of all processes, draw the loss."""
         self.mark = time.perf_counter()
-        self.clips += len(batch["label"]) * self.world.size
+        self.clips += clips
         if self.curves is not None and step % CURVE_STEPS == 0:
             self.curves.add_scalar("train/loss", loss, step)
         if self.bar is not None:

@@ -12,19 +12,24 @@ from typing import Any
 import torch
 
 from peclip_fast.config.run import Difference, RunConfig
-from peclip_fast.data.records import ClipRecord, DatasetSplits
+from peclip_fast.data.records import DatasetSplits
 from peclip_fast.data.shots import described
 from peclip_fast.engine.distributed import World, gather, naming_lost_peers, set_up
-from peclip_fast.engine.evaluation import Predictions, predict
+from peclip_fast.engine.evaluation import predict
+from peclip_fast.engine.kernels.choice import keep_in, settle_kernels
+from peclip_fast.engine.kernels.decoder import settle_decoder
+from peclip_fast.engine.kernels.graphs import settle_graphs, takes_graphs
 from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.engine.trainer import train
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
+from peclip_fast.hub.card import model_card
+from peclip_fast.hub.facts import run_facts
 from peclip_fast.locks import locked
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import backbone_folder
 from peclip_fast.models.pretrained import create_model, from_pretrained
+from peclip_fast.ops.verdicts.verdict import Record
 from peclip_fast.plots.curves import curves_png, read_history
 from peclip_fast.stopping import Stopped, watch
 
@@ -36,6 +41,7 @@ def train_run(
     device: torch.device | None = None,
     world: World | None = None,
     tell: Callable[[str], None] = print,
+    begun: Callable[[RunFolder], None] = lambda run: None,
 ) -> Report:
     """Train a model, or go on where its run stands, test it and write all files of the run.
 
@@ -46,6 +52,7 @@ def train_run(
         device: the configuration's, as ``set_up`` gives it, unless given.
         world: the processes; those that torchrun started unless given.
         tell: gets, in the first process, the lines that say what is trained on what.
+        begun: is called, in the first process, once the run folder is there.
 
     Raises:
         InputError: something that was given can't be used, or another process is at this run.
@@ -60,8 +67,15 @@ def train_run(
     for name, clips in (("training", splits.train), ("test", splits.test)):
         if not clips:
             raise InputError(f"{config.data.dataset}: no {name} clips")
+    kernels = settle_kernels(config, device, world, run, tell)
     torch.manual_seed(config.train.seed)
     model = create_model(classes=splits.classes, **vars(config.model))
+    decoder = settle_decoder(config, splits.train, model.image_size, device, world, run, tell)
+    about = splits.classes, model.image_size
+    graphs = settle_graphs(config, *about, device, world, run, tell)
+    for found in (decoder, graphs):
+        if found is not None:
+            kernels = (kernels or found).with_(found.verdicts)
     model.recompute(config.train.recompute)
     world.share(config.train.batch_size)
     advice = f"go on with it by {resume_command(run, world)}"
@@ -69,7 +83,7 @@ def train_run(
         new = world.first and not run.exists
         try:
             with naming_lost_peers(advice):
-                return _whole_run(model, config, splits, run, device, world, tell)
+                return _whole_run(model, config, splits, run, device, world, tell, begun, kernels)
         except BrokenPipeError:  # tell's
             raise Stopped(signal.SIGPIPE, advice) from None
         except ConnectionError:  # it goes on by the advice
@@ -90,13 +104,20 @@ def _whole_run(
     device: torch.device,
     world: World,
     tell: Callable[[str], None],
+    begun: Callable[[RunFolder], None],
+    kernels: Record | None,
 ) -> Report:
     """Train, test and write; args as ``train_run``."""
+    from peclip_fast.engine.trainer import train  # Fabric takes a second, which testing needs not
+
     if world.first:
         _open(run, config)
+        keep_in(run, kernels)
         tell(_summary(config, splits, model, run, device, world))
+        begun(run)
     gather(None)  # nobody reads the run folder before it is there
-    trained = train(model, splits, config, run, device, world)
+    options = replace(config.train, cuda_graphs=takes_graphs(config, kernels))
+    trained = train(model, splits, replace(config, train=options), run, device, world)
     predictions = predict(model, splits.test, config, device, world)
     clips_trained = {
         "training_clips": len(splits.train),
@@ -111,6 +132,8 @@ def _whole_run(
         facts(model, device, world.size) | clips_trained,
     )
     if world.first:
+        known = run_facts(config, report.as_json(), run.crop)
+        model.card = model_card(config.model, splits.classes, known)
         model.save_pretrained(run.model)
         if history := read_history(run.metrics):
             write_bytes(run.curves, curves_png(history, config.title))
@@ -157,11 +180,13 @@ def evaluate_run(
     former = former or config
     if not splits.test:
         raise InputError(f"{config.data.dataset}: no test clips")
+    settle_kernels(config, device, world, run)
     # Trained on no classes, so that any will do.
     zero_shot = former.train.target == "descriptions" or not former.epochs
     model = from_pretrained(
         run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
     )
+    settle_decoder(config, splits.test, model.image_size, device, world, run)
     predictions = predict(model, splits.test, config, device, world)
     about: dict[str, Any] = facts(model, device, world.size) | training_facts(run)
     return Report(
@@ -172,25 +197,6 @@ def evaluate_run(
         protocol(former, run, config.data.dataset),
         about | {"changed": [str(difference) for difference in changed]},
     )
-
-
-def predict_clips(
-    model: AdaptedCLIP,
-    records: list[ClipRecord],
-    config: RunConfig,
-    device: torch.device | None = None,
-) -> Predictions:
-    """What a model says of clips of any kind, in this process.
-
-    Raises:
-        InputError: a clip can't be read; names the file.
-    """
-    world = World(0, 1, 0, 1)
-    device = device or set_up(config.train, world)
-    # A single batch needs no other process.
-    workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
-    data = replace(config.data, on_bad_clip="error", num_workers=workers)
-    return predict(model, records, replace(config, data=data), device, world)
 
 
 def _open(run: RunFolder, config: RunConfig) -> None:

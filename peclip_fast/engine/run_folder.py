@@ -40,6 +40,16 @@ class RunFolder:
         return self.path / "checkpoints" / "previous.ckpt"
 
     @property
+    def compiled(self) -> Path:
+        """What train.compile=auto has chosen."""
+        return self.path / "checkpoints" / "compiled.json"
+
+    @property
+    def kernels(self) -> Path:
+        """What its choice of kernels follows from, where there was one on its machine."""
+        return self.path / "kernels.json"
+
+    @property
     def best(self) -> Path:
         """Trained tensors of the best epoch, under train.select=best."""
         return self.path / "checkpoints" / "best.safetensors"
@@ -63,6 +73,11 @@ class RunFolder:
     def model(self) -> Path:
         """The trained model, as save_pretrained writes it; there when the run has ended."""
         return self.path / "model"
+
+    @property
+    def crop(self) -> Path:
+        """How the training clips show a face (faces.crop.CropProfile), where that is known."""
+        return self.path / "crop.json"
 
     @property
     def exists(self) -> bool:

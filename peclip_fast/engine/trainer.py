@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor
 
 from peclip_fast.config.run import RunConfig
-from peclip_fast.config.train import TrainConfig
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.data.loading.loader import make_loader
 from peclip_fast.data.records import ClipRecord, DatasetSplits
@@ -29,15 +25,18 @@ from peclip_fast.engine.checkpoint import (
 )
 from peclip_fast.engine.distributed import World, agreed, gather
 from peclip_fast.engine.evaluation import predict
+from peclip_fast.engine.graphs import Choice, CompiledModel
 from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.optimizer import factor_at, make_optimizer, set_rates
 from peclip_fast.engine.recorder import Recorder
 from peclip_fast.engine.run_folder import RunFolder
-from peclip_fast.errors import InputError
+from peclip_fast.engine.steps.fabric import make_fabric
+from peclip_fast.engine.steps.finite import FiniteSteps, poisoned
+from peclip_fast.errors import InputError, SharedError
+from peclip_fast.files import write_text
+from peclip_fast.json_files import read_json
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.stopping import Stopped, hold, watch
-
-PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,13 @@ class Trained:
     epoch: int
     history: list[dict[str, Any]]
     skipped: list[str]
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """What train.compile=auto has chosen for a run, which goes on so."""
+
+    compiled: bool
 
 
 def train(
@@ -108,12 +114,18 @@ class Training:
         self.device, self.world, self.options = device, world, config.train
         self.loader = training_clips(model, splits.train, config, device, world)
         self.batches = self.loader.batch_sampler.batches_per_epoch
-        self.fabric = make_fabric(self.options, device, world)
-        self.objective = self.fabric.setup_module(Objective(model, config, world.rank))
+        trained = sum(p.nbytes for p in model.trained_parameters().values())
+        self.fabric = make_fabric(self.options, device, world, trained)
+        objective = Objective(model, config, world.rank)
+        self.objective = self.fabric.setup_module(objective)
+        self.to_compile = objective.logits if isinstance(objective.logits, CompiledModel) else None
         optimizer = make_optimizer(model, config)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         groups = list(dict.fromkeys(group["name"] for group in optimizer.param_groups))
         self.recorder = Recorder(run, world, self.options.epochs, self.batches, groups)
+        self.finite = FiniteSteps(
+            self.options, optimizer, splits.train, lambda line: self.recorder.warn(line)
+        )
         self.epoch = self.batch = self.step = self.saved_step = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         self.load()
@@ -146,21 +158,55 @@ class Training:
                 for name, value in batch.items()
                 if isinstance(value, Tensor)
             }
+            if self.to_compile is not None:
+                self.compile(self.to_compile, tensors)
             # Until the step, gradients add up in each process; only then they cross over.
             with self.fabric.no_backward_sync(self.objective, enabled=not stepping):
                 summed = self.objective(tensors, self.epoch * self.batches + self.batch - 1)
                 # The mean over the clips of all processes, whose gradients are averaged: a process
                 # with fewer clips counts for less.
-                loss = summed * self.world.size / max(clips, 1)
+                loss = poisoned(summed) * self.world.size / max(clips, 1)
                 self.fabric.backward(loss / options.accumulate)
-            self.sums[0] += summed.detach()
-            self.sums[1] += len(batch["label"])
+            self.count(summed.detach(), batch["index"].tolist())
             if stepping:
                 self.step_optimizer()
-            recorder.batch_done(batch, loss.detach(), self.step)
+            recorder.batch_done(clips, loss.detach(), self.step)
             due = self.step >= self.saved_step + options.checkpoint_every
             if due and self.batch < self.batches:  # the last batch is saved with the epoch's test
                 self.save()
+
+    def compile(self, model: CompiledModel, batch: dict[str, Tensor]) -> None:
+        """Compile for whole batches, or not; as before where the run goes on."""
+        whole = len(batch["label"]) == self.world.share(self.options.batch_size)
+        if not all(gather(whole)):
+            return
+        self.to_compile = None
+        choice: Choice = self.options.compile
+        if choice == "auto" and self.run.compiled.exists():
+            choice = read_json(self.run.compiled, _Compiled).compiled
+        parameters = list(self.objective.parameters())
+        before = [parameter.grad for parameter in parameters]
+
+        def step() -> None:
+            for parameter in parameters:
+                parameter.grad = None
+            with self.fabric.no_backward_sync(self.objective):
+                self.fabric.backward(self.objective(batch, 0))
+
+        if choice:
+            steps = self.batches * self.options.epochs - self.epoch * self.batches - self.batch
+            model.settle(choice, step, steps, self.recorder.say)
+            model.on = gather(model.on)[0]
+            for parameter, grad in zip(parameters, before, strict=True):
+                parameter.grad = grad
+        if self.options.compile == "auto" and self.world.first:
+            write_text(self.run.compiled, json.dumps(asdict(_Compiled(model.on))))
+
+    def count(self, loss: Tensor, clips: list[int]) -> None:
+        """Add up the losses that are numbers, and their clips."""
+        self.finite.batch(loss, clips)
+        good = loss.isfinite()
+        self.sums += torch.stack([loss.where(good, 0).double(), good * float(len(clips))])
 
     def step_optimizer(self) -> None:
         """One step by the gradients that have added up."""
@@ -168,10 +214,15 @@ class Training:
         factor = factor_at(self.step, steps, options)
         set_rates(self.optimizer, self.config.learning_rates, factor, options.lr_end)
         if options.clip_norm is not None:
-            self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=options.clip_norm)
+            self.fabric.clip_gradients(
+                self.objective, self.optimizer, max_norm=options.clip_norm,
+                error_if_nonfinite=False,
+            )  # fmt: skip
+        self.finite.before_step(self.epoch + 1, self.batch, self.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
+        self.finite.after_step()
         self.stand()
 
     def test_epoch(self) -> None:
@@ -203,11 +254,12 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint of the last optimizer step; what has added up since is done again."""
+        self.finite.settle()
         epoch, batch, step, sums = self.place
         losses = [(loss, int(clips)) for loss, clips in map(Tensor.tolist, gather(sums.cpu()))]
         skipped = self.recorder.all_skipped()
         self.recorder.flush()
-        self.saved_step = step
+        self.saved_step = self.finite.saved_step = step
         if self.world.first:
             checkpoint = {
                 "model": self.model.trained_state(),
@@ -222,6 +274,12 @@ class Training:
     def load(self) -> None:
         """Go on from the run's checkpoint, if there is one."""
         found = newest_checkpoint(self.run)
+        places = gather(None if found is None else found[0]["place"])
+        if any(place != places[0] for place in places):
+            raise SharedError(
+                f"{self.run.path}: the hosts find other checkpoints there; expected a folder that "
+                "all of them share"
+            )
         if found is None:
             return
         checkpoint, problem = found
@@ -235,7 +293,7 @@ class Training:
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
         place: Place = checkpoint["place"]
         self.epoch, self.batch, self.step = place.epoch, place.batch, place.step
-        self.saved_step = place.step
+        self.saved_step = self.finite.saved_step = place.step
         losses = place.losses_of(self.world.rank, self.world.size)
         self.sums.copy_(torch.tensor(losses, dtype=torch.float64))
         self.recorder.history = checkpoint["history"]
@@ -251,12 +309,12 @@ def training_clips(
 ) -> Any:
     """The loader of this process's part of each training batch."""
     options = config.train
-    inputs, share = model.inputs, world.share(options.batch_size)
+    inputs, batch_size = model.inputs, options.batch_size
     if options.target == "descriptions":
         inputs = (*inputs, "descriptions")
-        if share < 2:
+        if batch_size < 2 * world.size:
             raise InputError(
-                f"train.batch_size={options.batch_size}: expected at least 2 clips for each of the "
+                f"train.batch_size={batch_size}: expected at least 2 clips for each of the "
                 f"{world.size} processes, as descriptions are told apart within its batch"
             )
     clips = ClipDataset(
@@ -268,21 +326,4 @@ def training_clips(
         inputs=inputs,
         tokenize=model.tokenize,
     )
-    return make_loader(clips, share, rank=world.rank, world_size=world.size, device=device)
-
-
-def make_fabric(options: TrainConfig, device: torch.device, world: World) -> Fabric:
-    """Precision, device and processes; the processes are connected already."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    single = world.size == 1
-    strategy: Strategy = SingleDeviceStrategy(device) if single else DDPStrategy()
-    fabric = Fabric(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=world.local_size,
-        num_nodes=world.size // world.local_size,
-        strategy=strategy,
-        precision=PRECISIONS[options.precision],
-        plugins=[LightningEnvironment() if single else TorchElasticEnvironment()],
-    )
-    fabric.launch()
-    return fabric
+    return make_loader(clips, batch_size, rank=world.rank, world_size=world.size, device=device)

@@ -13,6 +13,7 @@ from peclip_fast.errors import InputError
 from peclip_fast.experiment.plan import Cell
 from peclip_fast.files import write_text
 from peclip_fast.json_files import read_json
+from peclip_fast.locks import is_taken
 from peclip_fast.plots.curves import Row, read_history
 
 
@@ -110,7 +111,6 @@ class CellFolder:
 
     def write_config(self) -> None:
         """Write the configuration."""
-        self.root.mkdir(parents=True, exist_ok=True)
         write_text(self.config, self.cell.config.to_yaml())
 
     def result(self) -> Result | None:
@@ -145,9 +145,10 @@ class CellFolder:
         with open(self.root / f"{self.cell.name}.lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield None
-                return
+            except OSError as error:
+                if is_taken(error, self.root):
+                    yield None
+                    return
             yield file.fileno()
 
 

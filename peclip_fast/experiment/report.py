@@ -12,7 +12,12 @@ from typing import Any
 from peclip_fast.engine.statistics import Estimate, estimate
 from peclip_fast.experiment.cell_folder import Result
 from peclip_fast.experiment.intervals import Line, intervals_png
-from peclip_fast.experiment.page import (
+from peclip_fast.experiment.paired import differences, p_of_clips, pairs
+from peclip_fast.experiment.plan import BESIDE, Plan, PlannedRow
+from peclip_fast.experiment.published import Table, read_table
+from peclip_fast.experiment.verdict import verdict
+from peclip_fast.files import write_bytes, write_text
+from peclip_fast.plots.page import (
     Block,
     Heading,
     Picture,
@@ -21,11 +26,6 @@ from peclip_fast.experiment.page import (
     as_html,
     as_markdown,
 )
-from peclip_fast.experiment.paired import differences, p_of_clips, pairs
-from peclip_fast.experiment.plan import BESIDE, Plan, PlannedRow
-from peclip_fast.experiment.published import Table, read_table
-from peclip_fast.experiment.verdict import verdict
-from peclip_fast.files import write_bytes, write_text
 
 METRICS = ("UAR", "WAR")
 PICTURE = "intervals.png"

@@ -12,6 +12,7 @@ import torch
 
 from peclip_fast.config.run import RunConfig
 from peclip_fast.data.splits import open_splits
+from peclip_fast.engine.distributed import World, meet, naming_lost_peers
 from peclip_fast.errors import InputError
 from peclip_fast.experiment.cell_folder import CellFolder, Result
 from peclip_fast.experiment.plan import Plan
@@ -31,6 +32,9 @@ def run_experiments(
 ) -> int:
     """Run what has not ended yet, keep the reports up to date, and return how many runs failed.
 
+    Under a launcher such as torchrun all processes do it together, a run after the other as there
+    is room; the first one speaks and writes the reports.
+
     Args:
         plans: the experiments.
         folder: of runs and reports.
@@ -42,18 +46,27 @@ def run_experiments(
         InputError: clips, devices or numbers can't be used.
         Stopped: by a signal, or as standard output was closed; the runs go on from checkpoints.
     """
+    world = World.from_environment()
     cells = _cells(plans, folder / "runs")
     _check_clips(cells)
-    places = _places(cells[0].cell.config, devices, jobs, processes)
+    places = _places(cells[0].cell.config, devices, jobs, processes, world)
     teller = _Teller(plans, folder, len(cells))
     try:
-        run_cells(cells, places, processes, teller.tell)
+        with naming_lost_peers(GO_ON):
+            store = meet(world) if world.size > 1 else None
+            run_cells(cells, places, processes, teller.tell if world.first else _say_nothing, store)
     except BrokenPipeError:
         raise Stopped(signal.SIGPIPE, GO_ON) from None
     except Stopped as stopped:
         raise Stopped(stopped.number, GO_ON) from None
+    if not world.first:
+        return 0
     teller.write()
     return len(teller.failures)
+
+
+def _say_nothing(event: Event) -> None:
+    """What other than the first process tell."""
 
 
 def _cells(plans: Sequence[Plan], folder: Path) -> list[CellFolder]:
@@ -77,9 +90,12 @@ def _check_clips(cells: Sequence[CellFolder]) -> None:
 
 
 def _places(
-    config: RunConfig, wanted: Sequence[int], jobs: int | None, processes: int
+    config: RunConfig, wanted: Sequence[int], jobs: int | None, processes: int, world: World
 ) -> list[dict[str, str]]:
-    """The environment of each run that may be at work at once."""
+    """The environment of each run that may be at work at once, of this process.
+
+    Processes on one host share its GPUs and cores.
+    """
     for name, number in (("jobs", jobs), ("processes", processes)):
         if number is not None and number < 1:
             raise InputError(f"--{name} {number}: expected at least 1")
@@ -89,10 +105,11 @@ def _places(
         if not 0 <= number < gpus:
             raise InputError(f"--devices {number}: there are {gpus} GPUs, numbered from 0")
     if not gpus:
-        cores, threads = len(os.sched_getaffinity(0)), config.train.threads
+        cores = len(os.sched_getaffinity(0)) // world.local_size
+        threads = config.train.threads
         fitting = cores // (threads * processes) if threads else 1
         return [{}] * (jobs or max(1, fitting))
-    size = processes
+    size, devices = processes, devices[world.local_rank :: world.local_size]
     if len(devices) < size:
         raise InputError(
             f"--processes {size}: expected at most as many as the GPUs, {len(devices)}"
@@ -136,7 +153,7 @@ class _Teller:
                 f"error: {what}: {event.reason}; see {event.cell.log}", file=sys.stderr, flush=True
             )
         elif event.kind == "elsewhere":
-            print(f"{what}: another command is running it; waiting", flush=True)
+            print(f"{what}: another process is running it; waiting", flush=True)
 
     def write(self, changed: str | None = None) -> None:
         """The reports of the experiments, whole or not; of all, or of those with a changed run."""

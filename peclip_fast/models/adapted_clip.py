@@ -17,6 +17,7 @@ from peclip_fast.models.encoders import NO_HOOKS, context_length
 from peclip_fast.models.hooks import Hooks
 from peclip_fast.models.tokenizer import TextTokenizer
 from peclip_fast.models.trainable import TrainableCLIP
+from peclip_fast.ops.streams import alongside
 
 if TYPE_CHECKING:
     from peclip_fast.models.published.checkpoint import PublishedCheckpoint
@@ -167,6 +168,11 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         ends = range(1, 1 + len(features))
         return torch.cat([self.over_time(features[None, :end]) for end in ends])
 
+    def merged(self) -> AdaptedCLIP:
+        """A model of the same function for `export`, with parts folded into the backbone's weights
+        where they are linear; itself where none is."""
+        return self
+
     def branch_shares(self, features: Tensor, others: Mapping[str, Tensor]) -> dict[str, float]:
         """How much each branch counts in a clip, arguments as above; empty without branches."""
         return {}
@@ -218,8 +224,13 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         Raises:
             InputError: not the model's inputs, or of another shape.
         """
-        clips = self.encode_clips(frames, **others)
-        classes = self.class_features() if class_features is None else class_features
+        if class_features is not None:
+            return self.logits(self.encode_clips(frames, **others), class_features)
+        clips, classes = alongside(
+            self.class_tokens.device,
+            lambda: self.encode_clips(frames, **others),
+            self.class_features,
+        )
         return self.logits(clips, classes)
 
     def checked(self, frames: Tensor | None, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -232,8 +243,8 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         for name, tensor in given.items():
             if name != "descriptions":
                 self.check_frames(tensor, name)
-        sizes = {name: len(tensor) for name, tensor in given.items()}
-        if len(set(sizes.values())) > 1:
+        sizes = {name: tensor.shape[0] for name, tensor in given.items()}  # len() fixes an export's
+        if any(size != sizes[self.inputs[0]] for size in sizes.values()):
             told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
             raise InputError(f"inputs: expected as many clips in each, {told}")
         return given
@@ -245,7 +256,8 @@ class AdaptedCLIP(TrainableCLIP, ABC):
         own = (p for name, p in trained.items() if not name.startswith("visual."))
         read = [*self.class_side(), *own]
         # A CUDA graph can't wait for the sums that tell of changes.
-        learns = self.config.cuda_graphs or any(tensor.requires_grad for tensor in read)
+        captured = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        learns = captured or any(tensor.requires_grad for tensor in read)
         training = self.training or torch.is_grad_enabled()
         if (learns and training) or torch.compiler.is_compiling():
             return self.encode_classes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ import open_clip
 import torch
 from open_clip.model import get_model_preprocess_cfg, set_model_preprocess_cfg
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_text
@@ -85,6 +87,13 @@ def backbone_folder(name: str) -> Path | None:
     return Path(name) if (Path(name) / CONFIG_FILE).is_file() else None
 
 
+def is_named(name: str, pretrained: str | None) -> bool:
+    """Whether a backbone's weights can be had anywhere by their name."""
+    if backbone_folder(name) is not None:
+        return name == "demo"
+    return pretrained is None or pretrained in open_clip.list_pretrained_tags_by_model(name)
+
+
 def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
     known = open_clip.list_pretrained_tags_by_model(name)
     if pretrained and pretrained not in known and not Path(pretrained).is_file():
@@ -92,7 +101,7 @@ def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
             f"pretrained={pretrained!r}: no such file, and open_clip has for {name} only "
             f"{', '.join(known) or 'none'}"
         )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), NotDrawn() if pretrained else nullcontext():
         torch.manual_seed(RANDOM_SEED)
         try:
             return open_clip.create_model(
@@ -107,6 +116,17 @@ def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
                 raise
             reason = " ".join(str(error).split())
             raise InputError(f"pretrained={pretrained!r} for {name}: {reason}") from error
+
+
+class NotDrawn(TorchFunctionMode):
+    """Random weights are left as their memory is, for a file will fill all of them in a moment."""
+
+    _IN_PLACE = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self._IN_PLACE:
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _pixels_of(name: str, tag: str | None) -> dict[str, Any]:
@@ -134,8 +154,11 @@ def _pixels_in(folder: Path) -> dict[str, Any]:
 def _from_folder(folder: Path, config: dict[str, Any]) -> nn.Module:
     custom_text = config.pop("custom_text", False)
     config["vision_cfg"]["timm_model_pretrained"] = False
+    kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
     try:
-        model = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+        with torch.device("meta"):  # what is wrong shows before random weights take their time
+            kind(**config)
+        model = kind(**config)
     except Exception as error:  # its values are checked by nobody but what fails of them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

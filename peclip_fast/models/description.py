@@ -9,6 +9,7 @@ import torch
 
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
+from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.tokenizer import CLIPTokenizer
 from peclip_fast.ops.backends import describe
@@ -18,19 +19,30 @@ from peclip_fast.version import __version__
 CLASSES = tuple(PUBLISHED_ACTION_UNITS)  # contexts per class and linear heads count by their number
 
 
+def without_weights(config: ModelConfig) -> AdaptedCLIP:
+    """A model of the configuration whose tensors have a shape and nothing else ("meta").
+
+    CLIP's tokenizer, which needs no download, does for every backbone.
+    """
+    logging.disable(logging.WARNING)
+    try:
+        with torch.device("meta"):
+            backbone = load_backbone(config.backbone)
+            model: AdaptedCLIP = METHODS[config.method](
+                config.for_any_classes(), CLASSES, backbone, tokenizer=CLIPTokenizer()
+            )
+    finally:
+        logging.disable(logging.NOTSET)
+    return model
+
+
 def describe_model(config: ModelConfig) -> dict[str, Any]:
     """Trained parameters by part and in all, frozen ones, and the backends with their reasons."""
-    # Counts depend on no weight and no text: "meta" tensors have a shape and nothing else, and
-    # CLIP's tokenizer, which needs no download, does for every backbone.
-    logging.disable(logging.WARNING)
-    with torch.device("meta"):
-        backbone = load_backbone(config.backbone)
-        model = METHODS[config.method](
-            config.for_any_classes(), CLASSES, backbone, tokenizer=CLIPTokenizer()
-        )
-    logging.disable(logging.NOTSET)
+    model = without_weights(config)  # counts depend on no weight and no text
     counts = model.trained_counts()
-    adapters = {} if model.adapter_width is None else {"hidden": model.adapter_width}
+    adapters: dict[str, Any] = {}
+    if model.adapter_width is not None:
+        adapters["hidden"] = model.adapter_width
     return {
         "method": config.method,
         "title": model.title,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peclip_fast import ops
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.errors import InputError
 from peclip_fast.models.hooks import Hooks
@@ -48,6 +50,7 @@ class CLIPEncoders(nn.Module):
             exact = torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
             self.register_buffer(name, exact, persistent=False)
         self._recomputed = 0
+        self._prepared = False
 
     @property
     def image_size(self) -> int:
@@ -61,8 +64,9 @@ class CLIPEncoders(nn.Module):
 
     @property
     def _backend(self) -> str:
-        """For the backbone's own blocks, whose only kernels are the CPU's."""
-        return "reference" if self.config.backend == "reference" else "auto"
+        """For the backbone's own blocks, whose kernels by name are Triton's."""
+        named = self.config.backend
+        return named if named in ("reference", "triton") else "auto"
 
     def encode_text(
         self, tokens: Tensor, hooks: Hooks = NO_HOOKS, context: Sequence[Tensor] = ()
@@ -100,7 +104,7 @@ class CLIPEncoders(nn.Module):
         if shift is not None:
             shift = shift.expand(clips, length, -1, -1).flatten(0, 1)
         pixels = self.pixels(frames).flatten(0, 1)
-        x = tower.embed(pixels, context[0] if context else None, shift)
+        x = tower.embed(pixels, context[0] if context else None, shift, self._backend)
         x = tower.walk(
             x, hooks, context,
             backend=self._backend, queries=tower.queries, recomputed=self._recomputed,
@@ -133,18 +137,47 @@ class CLIPEncoders(nn.Module):
             )
         self._recomputed = blocks
 
-    def pixels(self, frames: Tensor) -> Tensor:
-        """Frames (..., 3, H, W), float in [0, 1] or uint8 -> what the encoder reads, its dtype."""
-        dtype = self.vision.dtype
-        x = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
-        if self.config.normalize == "clip":
-            x = (x - self.pixel_mean.to(dtype)) / self.pixel_std.to(dtype)
-        return x
+    def pixels(
+        self,
+        frames: Tensor,
+        partners: Tensor | None = None,
+        keep: Tensor | None = None,
+        share: float = 1.0,
+    ) -> Tensor:
+        """Frames (..., 3, H, W), float in [0, 1] or uint8 -> what the encoder reads.
+
+        Args:
+            frames: with ``partners`` a batch of clips.
+            partners, keep, share: how clips are mixed with each other, see ``ops.pixels``.
+        """
+        if self._prepared:
+            return frames
+        # An exported program has no mean and no deviation where nothing reads them.
+        normalized = self.config.normalize == "clip"
+        return ops.pixels(
+            frames,
+            self.pixel_mean if normalized else None,
+            self.pixel_std if normalized else None,
+            partners,
+            keep,
+            share,
+            dtype=self.vision.dtype,
+            backend=self._backend if frames.dtype == torch.uint8 else "reference",
+        )
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """In the block frames are what pixels() has given, which then gives them as they are."""
+        before, self._prepared = self._prepared, True
+        try:
+            yield
+        finally:
+            self._prepared = before
 
     def check_frames(self, frames: Tensor, name: str = "frames") -> None:
         """Raise InputError unless these are clips that the encoder takes."""
         size = self.image_size
-        if frames.ndim != 5 or tuple(frames.shape[2:]) != (3, size, size) or 0 in frames.shape:
+        if frames.ndim != 5 or tuple(frames.shape[2:]) != (3, size, size) or frames.numel() == 0:
             raise InputError(
                 f"{name}: expected the shape (clips, frames, 3, {size}, {size}), "
                 f"got {tuple(frames.shape)}"

@@ -11,12 +11,14 @@ import torch
 
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.errors import InputError, hint
+from peclip_fast.hub.card import CARD_FILE
+from peclip_fast.hub.transfer import CONFIG_FILE, WEIGHTS_FILE, download, is_name
 from peclip_fast.json_files import read_json
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.storage import read_metadata, read_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer, text_tokenizer
-from peclip_fast.models.trainable import CONFIG_FILE, WEIGHTS_FILE, description_digest
+from peclip_fast.models.trainable import description_digest
 from peclip_fast.registry import CONFIGS, METHODS
 
 
@@ -65,14 +67,36 @@ def from_pretrained(
     classes: Sequence[str] | None = None,
     tokenizer: TextTokenizer | None = None,
     zero_shot: bool = False,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache: str | Path | None = None,
+    offline: bool = False,
     **config: Any,
 ) -> AdaptedCLIP:
-    """The model that save_pretrained wrote, in eval mode; ``tokenizer`` as for create_model.
+    """The model that save_pretrained wrote, in eval mode.
 
-    ``classes`` and ``config`` say what the caller expects instead of what the folder says; a
-    checkpoint for other sizes or classes is then refused with the names of the tensors. With
-    ``zero_shot`` any classes will do, as for a model that was trained on none.
+    Args:
+        folder: where it is; or, where no such folder is here, USER/NAME of a model on the Hub.
+        classes: names that the caller expects, instead of those that were saved; a model of others
+            is refused with the names of the tensors.
+        tokenizer: as for create_model.
+        zero_shot: any classes will do, as for a model that was trained on none.
+        revision: branch, tag or commit on the Hub.
+        token: of a user of the Hub, for private models; that of ``hf auth login`` or HF_TOKEN
+            unless given.
+        cache: where downloads are kept; the Hub's own place unless given.
+        offline: take what was downloaded before and ask nobody.
+        **config: options that the caller expects, likewise.
+
+    Raises:
+        InputError: there is no such model, or it can't be had or used; names it.
     """
+    if is_name(folder) and not Path(folder).exists():
+        folder = download(str(folder), revision, token, cache, offline)
+    elif revision is not None:
+        raise InputError(f"revision={revision!r}: expected the name of a model on the Hub, as "
+                         f"USER/NAME; {folder} is looked for here")  # fmt: skip
     saved = read_description(folder)
     settings = {**saved["config"], **config}
     if settings["backbone"].startswith("./"):
@@ -85,6 +109,9 @@ def from_pretrained(
         )
     model = create_model(classes=names, tokenizer=tokenizer, **settings)
     load_trained(model, folder, zero_shot)
+    card = Path(folder) / CARD_FILE
+    if card.is_file() and model.classes == tuple(saved["classes"]):
+        model.card = card.read_text("utf-8", errors="replace")
     return model.eval()
 
 

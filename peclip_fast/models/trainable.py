@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 
 from peclip_fast.config.model import ModelConfig
 from peclip_fast.files import write_text
-from peclip_fast.models.backbone import fingerprint, save_backbone
+from peclip_fast.hub.card import CARD_FILE, model_card
+from peclip_fast.hub.transfer import CONFIG_FILE, WEIGHTS_FILE, check_name, upload
+from peclip_fast.models.backbone import fingerprint, is_named, model_config, save_backbone
 from peclip_fast.models.encoders import CLIPEncoders
 from peclip_fast.models.storage import refuse_other_tensors, write_safetensors
 from peclip_fast.models.tokenizer import TextTokenizer
 from peclip_fast.models.trained_backbone import tensors_named, with_values
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 BACKBONE = "backbone"  # the part and the group of the backbone's own trained tensors
 
 
@@ -31,6 +33,8 @@ class TrainableCLIP(CLIPEncoders):
     Attributes:
         class_tokens: of the class texts.
         backbone_fingerprint: of the backbone as it was before training.
+        card: the README.md that it was saved with, or that a run wrote; None for one of the model
+            by itself. Whoever trains a loaded model on sets it anew.
     """
 
     class_tokens: Tensor
@@ -45,6 +49,7 @@ class TrainableCLIP(CLIPEncoders):
     ) -> None:
         super().__init__(config, backbone, tokenizer)
         self.classes = tuple(classes)
+        self.card: str | None = None
         self.unnamed_backbone = unnamed_backbone
         self._trained_names = tensors_named(backbone, self.trained_backbone, config.backbone)
         for parameter in self._trained_of_backbone().values():
@@ -151,18 +156,23 @@ class TrainableCLIP(CLIPEncoders):
         for name, tensor in mine.items():
             tensor.copy_(state[name])
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors, the trained tensors, and config.json, which belong together.
+    def save_pretrained(self, folder: str | Path, whole: bool = False) -> None:
+        """Write model.safetensors, the trained tensors, config.json, which belong together, and
+        README.md, the model card.
 
         The config names the backbone. One that has no name, from a published checkpoint, is
-        written next to it in ``backbone/``, as it was before training.
+        written next to it in ``backbone/``, as it was before training. With ``whole`` so is one
+        whose name is that of a file or a folder here, so that the folder is of use elsewhere.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = asdict(self.config)
-        if self.unnamed_backbone is not None:
-            save_backbone(self.original_backbone(), self.unnamed_backbone, folder / "backbone")
-            config["backbone"] = "./backbone"
+        unnamed = self.unnamed_backbone
+        if unnamed is None and whole and not is_named(self.config.backbone, self.config.pretrained):
+            unnamed = model_config(self.config.backbone)
+        if unnamed is not None:
+            save_backbone(self.original_backbone(), unnamed, folder / "backbone")
+            config |= {"backbone": "./backbone", "pretrained": None}
         description = {
             "classes": list(self.classes),
             "config": config,
@@ -172,6 +182,35 @@ class TrainableCLIP(CLIPEncoders):
         notes = {CONFIG_FILE: description_digest(description)}
         write_safetensors(folder / WEIGHTS_FILE, self.trained_state(), notes)
         write_text(folder / CONFIG_FILE, json.dumps(description, indent=1))
+        write_text(folder / CARD_FILE, self.card or model_card(self.config, self.classes))
+
+    def push_to_hub(
+        self,
+        name: str,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+    ) -> str:
+        """Upload what ``save_pretrained`` writes, with the backbone where that has no name.
+
+        Args:
+            name: USER/NAME; the repository is made if it isn't there.
+            revision: a branch; ``main`` unless given.
+            token: that may write; that of ``hf auth login`` or HF_TOKEN unless given.
+            private: whether a repository that is made is private.
+
+        Returns:
+            the address of the commit.
+
+        Raises:
+            InputError: the Hub can't be reached, or doesn't let this user write there.
+        """
+        check_name(name)
+        card = self.card or model_card(self.config, self.classes, name=name)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, whole=True)
+            write_text(Path(folder) / CARD_FILE, card)
+            return upload(Path(folder), name, revision, token, private)
 
 
 def description_digest(description: Mapping[str, object]) -> str:

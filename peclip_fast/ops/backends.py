@@ -6,10 +6,11 @@ import operator
 
 import torch
 
-from peclip_fast.errors import InputError
 from peclip_fast.ops.declared import (
     BACKENDS,
     PREFERENCE,
+    chosen_kinds,
+    kernels_of,
     named_or_auto,
     operators,
     search,
@@ -17,7 +18,7 @@ from peclip_fast.ops.declared import (
 )
 from peclip_fast.ops.devices import gpu_missing
 
-__all__ = ["BACKENDS", "describe", "frozen", "named_or_auto", "select"]
+__all__ = ["BACKENDS", "describe", "named_or_auto", "select"]
 
 
 def select(
@@ -28,39 +29,29 @@ def select(
     width: int,
     hidden: int,
     frames: int = 0,
+    variant: str = "",
 ) -> str:
-    """Name the backend that runs `op`: one of BACKENDS, but not ``auto``.
+    """Name the backend that runs `op`: one of BACKENDS, or another declared one, but not ``auto``.
+
+    Within torch.export ``auto`` is the reference, of which any program can be made.
 
     `backend` is what the caller asked for, `dtype` what the operator computes in, D = `width`,
-    h = `hidden`, T = `frames`.
+    h = `hidden`, T = `frames`; `variant` is what else tells calls apart that kernels may run at
+    different speeds, or one right and another wrong.
 
     Raises:
         InputError: with the reason, when a backend asked for by name can't run.
     """
-    if backend == "reference":
-        return backend
+    # torch.export's programs are for machines without our kernels.
+    if backend == "reference" or (backend == "auto" and torch.compiler.is_exporting()):
+        return "reference"
     if torch.compiler.is_compiling():
         from peclip_fast.ops.compiling import search_constant
 
         # Weights given as symbolic sizes (dynamic=True) become the constants that they are.
         sizes = (operator.index(width), operator.index(hidden), operator.index(frames))
-        return search_constant(op, backend, device, dtype, *sizes)
-    return search(op, backend, device, dtype, width, hidden, frames)
-
-
-def frozen(op: str, backend: str, chosen: str, weights: tuple[torch.Tensor, ...]) -> str:
-    """`chosen`, or the reference where it is the cpu backend and a weight is being trained.
-
-    For the operators whose cpu backend gives no gradients of the weights.
-
-    Raises:
-        InputError: `backend` names the cpu backend all the same.
-    """
-    if chosen != "cpu" or not torch.is_grad_enabled() or not any(w.requires_grad for w in weights):
-        return chosen
-    if backend == "cpu":
-        raise InputError(f"{op}: the cpu backend gives no gradients of the weights")
-    return "reference"
+        return search_constant(op, backend, device, dtype, *sizes, variant)
+    return search(op, backend, device, dtype, width, hidden, frames, variant)
 
 
 def describe(
@@ -77,13 +68,16 @@ def describe(
         answer[op] = {}
         for device in ("cpu", "cuda"):
             absent = gpu_missing() if device == "cuda" else None
-            call = (torch.device(device), dtype, width, hidden, frames)
+            # What was found on this machine was found for the very calls of a model.
+            sizes = (dtype, width, hidden, frames, "")
+            found = [kind[2:] for kind in chosen_kinds(op, device) if kind[2:4] == sizes[:2]]
+            call = (torch.device(device), *min(found, default=sizes, key=lambda k: k[2] != hidden))
             choice = None if absent else search(op, "auto", *call)
             not_taken = {
                 name: absent
                 or why_not_auto(op, name, *call)
                 or (f"{choice} comes first" if name in PREFERENCE[device] else "only when named")
-                for name in BACKENDS[1:]
+                for name in dict.fromkeys((*BACKENDS[1:], *kernels_of(op)))
                 if name != choice
             }
             answer[op][device] = {"choice": choice, "not_taken": not_taken}

@@ -2,14 +2,18 @@
 
 A backend declares itself in the file of its code; `Kernel` holds the devices, dtypes and sizes that
 it takes. Every operator also runs in plain PyTorch, its reference. A backend asked for by name runs
-or raises; only ``auto`` chooses, from what is declared, installed and verified.
+or raises; only ``auto`` chooses, from what is declared, installed and verified: by us on the
+hardware that it is meant for, or by a check on this machine (peclip_fast.ops.verdicts).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -47,16 +51,100 @@ class Kernel:
 
 
 _kernels: dict[tuple[str, str], Kernel] = {}
+_modules: dict[tuple[str, str], str] = {}  # where each was declared
 
 
 def declare(op: str, backend: str, kernel: Kernel) -> None:
-    """Say that `op` has a kernel in `backend`. Called once, where that kernel's code is."""
+    """Say that `op` has a kernel in `backend`. Called once, where that kernel's code is.
+
+    Other packages may declare kernels of further names: one that isn't in PREFERENCE is taken by
+    ``auto`` only where a check on the machine has found it right and faster.
+    """
     _kernels[op, backend] = kernel
+    _modules[op, backend] = sys._getframe(1).f_globals.get("__name__", "")
 
 
 def operators() -> list[str]:
     """The names of the operators that have a kernel."""
     return list(dict.fromkeys(op for op, _ in _kernels))
+
+
+def kernels_of(op: str) -> dict[str, Kernel]:
+    """What is declared for an operator, by backend."""
+    return {backend: kernel for (name, backend), kernel in _kernels.items() if name == op}
+
+
+def declared_in(op: str, backend: str) -> str:
+    """The name of the module that declared a kernel."""
+    return _modules.get((op, backend), "")
+
+
+class Kind(NamedTuple):
+    """What a call of an operator is chosen a backend by."""
+
+    op: str
+    device: str
+    """Its type."""
+    dtype: torch.dtype
+    width: int
+    hidden: int
+    frames: int
+    variant: str
+    """What else tells calls apart, such as the temporal adapter's scaling; mostly nothing."""
+
+
+class Choice(NamedTuple):
+    """What was found on this machine for calls of one kind."""
+
+    backend: str | None
+    """The one to take; None leaves it to what is declared."""
+    refused: Mapping[str, str]
+    """Why not, by backend."""
+
+
+_choices: dict[Kind, Choice] = {}
+_trusting = False
+_shipped: Callable[[], Mapping[Kind, Choice]] = dict
+
+
+def choice_for(kind: Kind) -> Choice | None:
+    """What is known of calls of one kind.
+
+    Found on this machine, or else, for a CPU, measured by us with its instruction set: there all
+    kernels are right, and calls go by the nearest size that was measured.
+    """
+    if kind in _choices or kind.device != "cpu":
+        return _choices.get(kind)
+    same = [k for k in _shipped() if (k.op, k.dtype) == (kind.op, kind.dtype)]
+    away = [abs(math.log((1 + k.width) / (1 + kind.width))) for k in same]
+    return _shipped()[same[away.index(min(away))]] if same else None
+
+
+def ship(choices: Callable[[], Mapping[Kind, Choice]]) -> None:
+    """Say who knows what we measured with this CPU's instruction set; asked when it is needed."""
+    global _shipped
+    _shipped = choices
+
+
+def install(choices: Mapping[Kind, Choice], trust: bool = False) -> None:
+    """Have ``auto`` choose by what was found on this machine, in place of what was installed.
+
+    Before a model is built: a compiled graph keeps the backends that it was compiled with.
+
+    Args:
+        choices: by the kind of the call; for all others what is declared decides.
+        trust: take kernels that nobody has verified, in the order of PREFERENCE.
+    """
+    global _trusting
+    _choices.clear()
+    _choices.update(choices)
+    _trusting = trust
+    search.cache_clear()
+
+
+def chosen_kinds(op: str, device: str) -> list[Kind]:
+    """The kinds of an operator's calls on a type of device for which choices are installed."""
+    return [kind for kind in _choices if (kind.op, kind.device) == (op, device)]
 
 
 def named_or_auto(op: str, backend: str) -> str:
@@ -123,14 +211,23 @@ def why_not_auto(
     width: int,
     hidden: int,
     frames: int,
+    variant: str = "",
 ) -> str | None:
     """Why ``auto`` doesn't take `backend` for this call, or None if it may."""
     if reason := why_not(op, backend, device, dtype, width, hidden, frames):
         return reason
-    if backend != "reference" and not _kernels[op, backend].verified:
-        where = "a CPU" if backend == "cpu" else "a real GPU"
-        return f"not yet verified on {where}; it runs when asked for by name"
-    return None
+    if backend == "reference":
+        return None
+    found = choice_for(Kind(op, device.type, dtype, width, hidden, frames, variant))
+    if found is not None and backend in found.refused:
+        return found.refused[backend]
+    kernel = _kernels[op, backend]
+    if kernel.verified or (found is not None and found.backend == backend):
+        return None
+    if _trusting and device.type in kernel.devices:
+        return None
+    where = "a CPU" if "cuda" not in kernel.devices else "a real GPU"
+    return f"not yet verified on {where}; it runs when asked for by name"
 
 
 @functools.cache
@@ -142,8 +239,9 @@ def search(
     width: int,
     hidden: int,
     frames: int,
+    variant: str = "",
 ) -> str:
-    """The backend that runs this call: one of BACKENDS, but not ``auto``.
+    """The backend that runs this call: one of BACKENDS, or another declared one, but not ``auto``.
 
     Found once per set of arguments and remembered.
 
@@ -153,8 +251,11 @@ def search(
     call = (device, dtype, width, hidden, frames)
     if backend == "auto":
         order = PREFERENCE.get(device.type, ("reference",))
-        return next(name for name in order if why_not_auto(op, name, *call) is None)
-    if backend not in BACKENDS:
+        found = choice_for(Kind(op, device.type, *call[1:], variant))
+        if found is not None and found.backend is not None:
+            order = (found.backend, *order)
+        return next(name for name in order if why_not_auto(op, name, *call, variant) is None)
+    if backend not in BACKENDS and (op, backend) not in _kernels:
         raise InputError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     if reason := why_not(op, backend, *call):
         raise InputError(f"backend {backend!r} can't run {op}: {reason}")

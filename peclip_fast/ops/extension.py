@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from peclip_fast.errors import InputError
 from peclip_fast.ops.devices import gpu_missing
 
 
@@ -18,8 +19,14 @@ def load() -> Any:
 
     Raises:
         ImportError: it is not built here, or does not load.
+        InputError: PECLIP_FAST_MAX_CPU_ISA names no instruction set.
     """
-    return import_module("peclip_fast._C")
+    module = import_module("peclip_fast._C")
+    try:
+        module.cpu_instruction_set()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return module
 
 
 @functools.cache
@@ -33,9 +40,9 @@ def missing() -> str | None:
 
 
 @functools.cache
-def amx_missing() -> str | None:
-    """Why bfloat16 can't be multiplied on the CPU's matrix unit, or None."""
-    return missing() or load().amx_missing() or None
+def bf16_missing() -> str | None:
+    """Why the kernels can't multiply bfloat16 on this CPU, with AMX or AVX-512, or None."""
+    return missing() or load().bf16_missing() or None
 
 
 @functools.cache

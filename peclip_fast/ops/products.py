@@ -1,13 +1,20 @@
-"""Products on the CPU: on its matrix unit (AMX) where that takes the dtype and sizes."""
+"""Products on the CPU, by what multiplies the dtype fastest there.
+
+bfloat16 on AMX or AVX-512's pairs of it where they take the sizes; where there is neither, in
+float32, as PyTorch's own product of bfloat16 takes several times as long. float32 by oneDNN.
+"""
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor
 
 from peclip_fast.ops import extension
+from peclip_fast.ops.dtypes import promoted
 
-STEP = 32  # rows and columns of a weight come in multiples of it on AMX
+STEP = 32  # rows and columns of a weight come in multiples of it on these units
 FEW_ROWS = 64
 
 
@@ -17,8 +24,8 @@ def product(
 ) -> Tensor:  # fmt: skip
     """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`, on the CPU.
 
-    On AMX where it takes the dtype and sizes, by PyTorch otherwise. At most two contiguous tensors
-    (n, N) are added; the result has x's dtype, or the one that theirs promote it to.
+    At most two contiguous tensors (n, N) are added; the result has x's dtype, or the one that
+    theirs promote it to.
     """
     if takes(x, weight) and all(t.dtype == x.dtype for t in added):
         columns = weight.shape[1] if by_rows else weight.shape[0]
@@ -32,9 +39,55 @@ def product(
             torch.get_num_threads(),
         )  # fmt: skip
         return out
+    if computed_in(x.dtype) != x.dtype:
+        y = product(
+            x.float(), weight, bias, by_rows=by_rows, added=tuple(t.float() for t in added)
+        ).to(promoted(x, *added))
+        return y if out is None else out.copy_(y)
     weight = weight.to(x.dtype)
-    matrix, rest = weight if by_rows else weight.mT, added
-    term = None if bias is None else bias.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    if x.dtype == torch.float32 and not by_rows and len(x) >= FEW_ROWS and _has_onednn():
+        return _by_onednn(x, weight, bias, added, out)
+    return _by_pytorch(x, weight, bias, by_rows, added, out)
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """What numbers of a dtype are multiplied in."""
+    if dtype != torch.bfloat16:
+        return dtype
+    if torch.compiler.is_compiling():
+        from peclip_fast.ops.compiling import bf16_missing_constant
+
+        missing = bf16_missing_constant()
+    else:
+        missing = extension.bf16_missing()
+    return dtype if missing is None else torch.float32
+
+
+@functools.cache
+def _has_onednn() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+
+
+def _by_onednn(
+    x: Tensor, weight: Tensor, bias: Tensor | None, added: tuple[Tensor, ...], out: Tensor | None
+) -> Tensor:
+    """The same of float32, by what torch.compile calls in inference."""
+    linear = torch.ops.mkldnn._linear_pointwise
+    if added:
+        y = linear.binary(x, added[0], weight, bias, "add")
+    else:
+        y = linear(x, weight, bias, "none", [], "")
+    for t in added[1:]:
+        y += t
+    return y if out is None else out.copy_(y)
+
+
+def _by_pytorch(
+    x: Tensor, weight: Tensor, bias: Tensor | None, by_rows: bool, added: tuple[Tensor, ...],
+    out: Tensor | None,
+) -> Tensor:  # fmt: skip
+    matrix, term, rest = weight if by_rows else weight.mT, bias, added
     # With few rows BLAS starts a sum at the term, which makes each step's rounding as large as it.
     few = by_rows and len(x) < FEW_ROWS
     if term is None and added and added[0].dtype == x.dtype and not few:
@@ -54,9 +107,10 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
         or (x.dtype, dy.dtype) != (torch.bfloat16, torch.bfloat16)
         or any(width % STEP for width in widths)
         or (dy.stride(1), x.stride(1)) != (1, 1)
-        or extension.amx_missing()
+        or extension.bf16_missing()
     ):
-        return dy.mT @ x
+        wide = computed_in(x.dtype)
+        return (dy.to(wide).mT @ x.to(wide)).to(x.dtype)
     out = x.new_empty(widths)
     extension.load().weight_gradient_cpu(
         (len(x), *widths), dy.data_ptr(), dy.stride(0), x.data_ptr(), x.stride(0),
@@ -70,14 +124,17 @@ def sum_of_rows(rows: Tensor) -> Tensor:
 
     PyTorch's own sum of low precision is many times slower there than a product.
     """
-    return rows.sum(0) if rows.dtype == torch.float32 else rows.new_ones(rows.shape[0]) @ rows
+    wide = computed_in(rows.dtype)
+    if wide == torch.float32:
+        return rows.sum(0, dtype=wide).to(rows.dtype)
+    return rows.new_ones(rows.shape[0]) @ rows
 
 
 def takes(x: Tensor, *weights: Tensor) -> bool:
-    """Whether AMX multiplies x with the weights."""
+    """Whether a unit for bfloat16 multiplies x with the weights."""
     sizes = not any(size % STEP for weight in weights for size in weight.shape)
     dtypes = all(weight.dtype in (torch.bfloat16, torch.float32) for weight in weights)
-    return x.dtype == torch.bfloat16 and dtypes and sizes and extension.amx_missing() is None
+    return x.dtype == torch.bfloat16 and dtypes and sizes and extension.bf16_missing() is None
 
 
 def weight_parts(weight: Tensor, *, by_rows: bool = False) -> tuple[int, int, int, bool, bool]:

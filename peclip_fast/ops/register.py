@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from peclip_fast.ops.implementations import implement_fused
+
 _library = torch.library.Library("peclip_fast", "FRAGMENT")
 # A backend's tensors. Those of Triton's interpreter are on the CPU.
 _KEYS = {"cpu": ("CPU",), "triton": ("CUDA", "CPU"), "cuda": ("CUDA",)}
@@ -43,8 +45,8 @@ def register(
         forward: takes the inputs; gives the result, or a tuple of the result and of the tensors
             that `saved` names.
         backward: takes the result's gradient and, matched by the names of its parameters, the
-            inputs and saved tensors that it needs; gives the gradients of the inputs that
-            `gradients` names, in that order.
+            inputs, the saved tensors and the ``result`` that it needs; gives the gradients of the
+            inputs that `gradients` names, in that order.
         forward_like, backward_like: give tensors of the same shapes and dtypes without computing
             anything (fake kernels).
         gradients: the inputs that `backward` gives gradients of.
@@ -56,32 +58,34 @@ def register(
         schemas: of `forward` and `backward`, where the annotations don't say them.
 
     Returns:
-        The first operator, to be called with all inputs by position.
+        The first operator, to be called with all inputs by position. It is what runs `op` in
+        `backend` from then on.
     """
     name = f"{op}_{backend}"
-    keys = _KEYS[backend]
-    operator = _define(name, forward, forward_like, schemas[0], keys)
-    operator_backward = _define(f"{name}_backward", backward, backward_like, schemas[1], keys)
+    operator = define(name, forward, forward_like, backend, schemas[0])
+    operator_backward = define(f"{name}_backward", backward, backward_like, backend, schemas[1])
     setup_context, gradient = _derivative(
         operator, operator_backward, tuple(gradients), tuple(saved), tuple(added), unpack
     )
     torch.library.register_autograd(
         f"peclip_fast::{name}", gradient, setup_context=setup_context, lib=_library
     )
-    refuse_second_derivatives(_library, op, backend)
+    refuse_second_derivatives(op, backend)
+    implement_fused(op, backend, operator, (*gradients, *added))
     return operator
 
 
-def _define(
+def define(
     name: str,
     function: Callable[..., Any],
     like: Callable[..., Any],
-    schema: str | None,
-    keys: tuple[str, ...],
+    backend: str,
+    schema: str | None = None,
 ) -> Any:
+    """Make ``peclip_fast::{name}`` of a function and its fake kernel, without a gradient."""
     _library.define(name + (schema or torch.library.infer_schema(function, mutates_args=())))
     IMPLEMENTATIONS[name] = function = _without_autocast(function)
-    for key in keys:
+    for key in _KEYS.get(backend, ("CUDA", "CPU")):  # other packages' are of any device
         _library.impl(name, function, key)
     torch.library.register_fake(f"peclip_fast::{name}", like, lib=_library)
     return getattr(torch.ops.peclip_fast, name).default
@@ -91,12 +95,12 @@ def _without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
     """Autocast would round within an operator, and forward only: backward runs outside of it."""
 
     @functools.wraps(function)
-    def run(first: Tensor, *rest: Any) -> Any:
-        kind = first.device.type
+    def run(*arguments: Any) -> Any:
+        kind = next(t.device.type for t in arguments if isinstance(t, Tensor))
         if not torch.is_autocast_enabled(kind):
-            return function(first, *rest)
+            return function(*arguments)
         with torch.autocast(kind, enabled=False):
-            return function(first, *rest)
+            return function(*arguments)
 
     return run
 
@@ -112,7 +116,7 @@ def _derivative(
     """What register_autograd takes: which arguments backward gets, and whose gradients it gives."""
     inputs = [argument.name for argument in operator._schema.arguments]
     wanted = operator_backward._schema.arguments[1:]
-    known = [*inputs, *saved]
+    known = [*inputs, "result", *saved]
     places = [known.index(a.name) for a in wanted]
     tensors = [i for i, a in enumerate(wanted) if "Tensor" in str(a.type)]
     constants = [i for i in range(len(wanted)) if i not in tensors]
@@ -125,7 +129,7 @@ def _derivative(
     meets_input = any(a.name in gradients for a in wanted)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        values = (*inputs, *output[1:]) if saved else inputs
+        values = (*inputs, *output) if saved else (*inputs, output)
         ctx.save_for_backward(*stored(values))
         ctx.constants = rest(values)
         if saved and meets_input:
@@ -159,7 +163,7 @@ def _pick(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     return lambda values: tuple(values[place] for place in places)
 
 
-def refuse_second_derivatives(library: torch.library.Library, op: str, backend: str) -> None:
+def refuse_second_derivatives(op: str, backend: str) -> None:
     """Make the gradient of ``{op}_{backend}_backward`` an error: it would silently be zero."""
 
     def refuse(ctx: Any, *grads: Tensor) -> NoReturn:
@@ -168,16 +172,4 @@ def refuse_second_derivatives(library: torch.library.Library, op: str, backend: 
             "use backend='reference' for them"
         )
 
-    torch.library.register_autograd(f"{library.ns}::{op}_{backend}_backward", refuse, lib=library)
-
-
-def refuse_forward_mode(op: str, backend: str, tensors: tuple[Tensor | None, ...]) -> None:
-    """Raise NotImplementedError if a tensor has a forward-mode tangent: kernels would drop it."""
-    if torch.compiler.is_compiling():
-        return
-    unpack = torch.autograd.forward_ad.unpack_dual
-    if any(t is not None and unpack(t).tangent is not None for t in tensors):
-        raise NotImplementedError(
-            f"{op}: the {backend} backend has no forward-mode derivatives (jvp); "
-            "use backend='reference' for them"
-        )
+    torch.library.register_autograd(f"peclip_fast::{op}_{backend}_backward", refuse, lib=_library)

@@ -1,1 +1,1 @@
-"""Pictures of scores and curves."""
+"""Pictures of scores and curves, and pages of them."""

@@ -19,6 +19,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,9 +140,14 @@ def pack(
 
 
 def write_lists(
-    folder: Path, splits: DatasetSplits, done: Mapping[Path, Packed | InputError]
+    folder: Path, splits: DatasetSplits, done: Mapping[Path, object]
 ) -> dict[str, Path]:
     """``train.csv`` and ``test.csv`` of the packed clips, as the dataset csv reads them.
+
+    Args:
+        folder: of the packed clips.
+        splits: the clips that were packed.
+        done: what became of each of their targets; clips with an InputError are left out.
 
     Returns:
         The file of each split that has clips.
@@ -153,7 +159,7 @@ def write_lists(
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(("path", "label"))
         for record, target in zip(records, places, strict=False):
-            if isinstance(done[target], Packed):
+            if not isinstance(done[target], InputError):
                 path = target.relative_to(folder).as_posix()
                 rows.writerow((path, splits.classes[record.label]))
         if records:
@@ -163,7 +169,7 @@ def write_lists(
 
 
 def copy_cues(
-    folder: Path, records: Sequence[ClipRecord], done: Mapping[Path, Packed | InputError]
+    folder: Path, records: Sequence[ClipRecord], done: Mapping[Path, object]
 ) -> tuple[Path | None, Path | None]:
     """The clips' cues and descriptions under their packed names, as their frames are the same.
 
@@ -173,7 +179,7 @@ def copy_cues(
     clips = {
         target.relative_to(folder).as_posix(): record
         for target, record in zip(targets(records, folder), records, strict=True)
-        if isinstance(done[target], Packed)
+        if not isinstance(done[target], InputError)
     }
     files = {clip: record.cues for clip, record in clips.items() if record.cues}
     texts = {clip: record.description for clip, record in clips.items() if record.description}
@@ -219,17 +225,44 @@ def _pack_clip(job: tuple[Path, ClipRecord], packing: Packing) -> Packed | Input
             jpegs, size, psnr = _encoded(record, packing)
     except InputError as error:
         return error
-    data = packed_file(jpegs, size, _milliseconds(index, part), expected | {"psnr": psnr})
+    size_in_bytes = write_packed(
+        target, record, jpegs, size, milliseconds(index, part), expected | {"psnr": psnr}
+    )
+    return Packed(len(part), size_in_bytes, psnr, found=False)
+
+
+def write_packed(
+    target: Path,
+    record: ClipRecord,
+    jpegs: list[bytes],
+    size: tuple[int, int],
+    moments: list[int],
+    note: dict[str, Any],
+) -> int:
+    """Write a clip's frames as a packed file, read it back, and give its size in bytes.
+
+    Args:
+        target: the file.
+        record: the clip.
+        jpegs: its frames.
+        size: their height and width.
+        moments: of the frames, as ``milliseconds`` gives them.
+        note: what the file says of itself.
+
+    Raises:
+        OSError: it can't be written, or doesn't hold what was written.
+    """
+    data = packed_file(jpegs, size, moments, note)
     if packed_jpegs(data) != jpegs:
         raise RuntimeError(f"{record.path}: the packed file doesn't hold the frames given to it")
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, data)
     source = open_clip_source(target)
     source.close()
-    if source.num_frames != len(part):
+    if source.num_frames != len(jpegs):
         target.unlink()
-        raise OSError(errno.EIO, f"{source.num_frames} of {len(part)} frames read back", target)
-    return Packed(len(part), len(data), psnr, found=False)
+        raise OSError(errno.EIO, f"{source.num_frames} of {len(jpegs)} frames read back", target)
+    return len(data)
 
 
 def _kept(path: Path, index: Index, side: int) -> list[bytes] | None:
@@ -278,7 +311,7 @@ def _shrunk(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
 
 
-def _milliseconds(index: Index, part: range) -> list[int]:
+def milliseconds(index: Index, part: range) -> list[int]:
     """The moment of each frame after the first; no two are the same."""
     seconds = index.seconds() if isinstance(index, VideoIndex) else None
     if seconds is None:

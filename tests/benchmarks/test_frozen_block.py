@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks import frozen_block
 from benchmarks.frozen_block import CASES, Case, contenders, draw, errors, main
-from peclip_fast.ops.linear import amx_missing
+from peclip_fast.ops.extension import bf16_missing
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_all_compute_the_same(name: str, direction: str, small: None) -> None:
     assert len(truth) == (1 if direction == "forward" else 2)
     found = errors(runs, truth)
     assert found["eager"] == 1.0
-    if amx_missing() is None:
+    if bf16_missing() is None:
         assert found["cpu"] <= 2.0
     else:
         assert name == "feed_forward" or isinstance(found["cpu"], str)
@@ -70,7 +70,7 @@ def test_writes_what_it_measured(
     }
     for row in rows:
         if row["contender"] == "cpu" and row["dtype"] == "fp32":
-            assert (amx_missing() or "it takes bfloat16, not float32") in row["not_run"]
+            assert (bf16_missing() or "it takes bfloat16, not float32") in row["not_run"]
         elif "not_run" not in row:
             assert row["median_ms"] > 0
             assert row["contender"] not in row["times_faster_than"]

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import torch
+
+from peclip_fast.commands.check.gpu import main
 
 ROOT = Path(__file__).parents[2]
 # Writes its arguments down, a line a call, and knows a GPU of compute capability 9.0.
@@ -74,7 +77,8 @@ def accepts(module: str, arguments: Sequence[str], patch: pytest.MonkeyPatch) ->
 def test_programs_take_their_options(
     calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = [call[1:] for call in calls if call[0] == "-m" and call[1] != "pytest"]
+    others = ("pytest", "peclip_fast")
+    programs = [call[1:] for call in calls if call[0] == "-m" and call[1] not in others]
     assert len({module for module, *_ in programs}) >= 10
     for module, *arguments in programs:
         assert accepts(module, arguments, monkeypatch), (module, arguments)
@@ -97,6 +101,27 @@ def test_every_tool_of_the_sanitizer(calls: list[list[str]]) -> None:
     assert "for tool in memcheck racecheck synccheck initcheck; do" in text
     sanitized = [call for call in calls if "benchmarks.compile_checks.sanitize" in call]
     assert len(sanitized) == 4
+
+
+def test_it_writes_the_verdicts_to_ship(calls: list[list[str]]) -> None:
+    checks = [call for call in calls if call[:3] == ["-m", "peclip_fast", "check-gpu"]]
+    assert [call[call.index("--train.precision") + 1] for call in checks] == [
+        "fp32",
+        "bf16",
+        "fp16",
+    ]
+    files = {Path(call[call.index("--output") + 1]).name for call in checks}
+    assert files == {f"verdicts-{name}.json" for name in ("fp32", "bf16", "fp16")}
+    assert "peclip_fast/ops/verdicts/shipped" in (ROOT / "docs/tutorials/gpu.md").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_check_takes_its_options(
+    calls: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first, *_) = [call for call in calls if "check-gpu" in call]
+    assert main(first[3:]) == 2
+    assert capsys.readouterr().err.startswith("error: train.device=cuda: no CUDA device here")
 
 
 def test_it_builds_before_it_tests(calls: list[list[str]]) -> None:

@@ -131,7 +131,7 @@ def test_a_program_that_fails_on_a_gpu_is_left_out(
     assert "ours as CUDA graphs left out: no capture\n" in capsys.readouterr().out
     rows = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
     assert [row.get("not_run", row["program"]) for row in rows] == [
-        "no capture", "reference", "reference"
+        "no capture", "reference", pe_clip.FLOOR, "reference"
     ]  # fmt: skip
 
 
@@ -157,8 +157,13 @@ def test_without_the_reference_the_programs_are_still_checked(
     monkeypatch.setattr("sys.argv", ["pe_clip", *arguments, "--output", str(tmp_path)])
     monkeypatch.setattr(pe_clip, "peak_memory_alone", lambda *_: 1.0)
     pe_clip.main()
-    row, memory = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
-    assert (row["program"], memory["program"]) == ("ours", "ours")
+    row, floor, memory = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
+    assert (row["program"], floor["program"], memory["program"]) == ("ours", pe_clip.FLOOR, "ours")
+    assert (
+        0
+        < row["times_faster_than"].pop(pe_clip.FLOOR)
+        == pytest.approx(floor["median_ms"] / row["median_ms"])
+    )
     assert 0 < row["logits_differ_by"] < pe_clip.NEAR["bf16"]
     assert row["times_faster_than"] == {}
     reference_logits = pe_clip.reference_logits
@@ -177,9 +182,16 @@ def test_the_command(small_backbone: str, tmp_path: Path, monkeypatch: pytest.Mo
     pe_clip.main()
     rows = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
     assert [(row["what"], row["program"]) for row in rows] == [
-        (what, program)
-        for what in ("inference", "train step", "peak memory")
-        for program in ("reference", "ours")
-    ]
+        *((what, program) for what in ("inference", "train step")
+          for program in ("reference", "ours", pe_clip.FLOOR)),
+        ("peak memory", "reference"), ("peak memory", "ours"),
+    ]  # fmt: skip
     assert all(row["runs"] == 5 and row["median_ms"] > 0 for row in rows[:-2])
     assert all(row["bytes"] > 0 for row in rows[-2:])
+    # Another size beside it, in place of none of these.
+    more = ["--clips", "2", "--what", "inference", "--no-memory", "--add"]
+    monkeypatch.setattr("sys.argv", ["pe_clip", *arguments, *more])
+    pe_clip.main()
+    both = json.loads((tmp_path / "pe_clip-cpu.json").read_text())["rows"]
+    assert both[: len(rows)] == rows
+    assert [row["clips"] for row in both[len(rows) :]] == [2, 2, 2]

@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import atexit, sys
-from peclip_fast.commands.running import leave
+from peclip_fast.commands.shared.running import leave
 atexit.register(lambda: print("tidied"))
 print("said")
 leave(3)

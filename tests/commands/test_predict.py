@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 
+import numpy as np
 import pytest
+from helpers.clips.face_videos import frame_at, one_face, steady, write_faces_video
 
 from peclip_fast.commands.predict import main
+from peclip_fast.demo.render import write_video
+from peclip_fast.faces.crop import CropProfile, read_profile, write_profile
 
 
 def test_json_agrees_with_the_evaluation(tiny_run, capsys):
@@ -64,3 +70,46 @@ def test_a_model_of_other_sizes_is_refused(tiny_run, tiny_clips, capsys):
     assert out == ""
     assert "tensors differ" in err
     assert err.count("\n") == 1
+
+
+class TestCrops:
+    """Clips that don't show a face as the training clips do are named, with what finds faces."""
+
+    @pytest.fixture
+    def run(self, tiny_run, tmp_path):
+        run = shutil.copytree(tiny_run, tmp_path / "run")
+        write_profile(run / "crop.json", CropProfile(1.5, 0.0, -0.1))
+        return run
+
+    def test_a_crop_is_not_named_and_a_whole_frame_is(self, run, tmp_path, capsys):
+        good, wide, nobody = (tmp_path / f"{name}.mp4" for name in ("good", "wide", "nobody"))
+        frames = [frame_at([(130, 70)], k) for k in range(6)]
+        write_video(good, np.stack([frame[70:166, 130:226] for frame in frames]))
+        write_faces_video(wide, steady(0.5), one_face)
+        write_faces_video(nobody, steady(0.5), lambda time: [])
+        assert main([str(run), str(good)]) == 0
+        assert capsys.readouterr().err == ""
+        assert main([str(run), str(good), str(wide), str(nobody)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err.splitlines() == [
+            f"warning: {wide}: looks uncropped: the face is {times(printed.err)} times as small",
+            f"warning: {nobody}: looks uncropped: no face is found in it",
+            f"warning: `peclip-fast analyze {run} CLIP` finds faces and crops them",
+        ]
+        assert len(printed.out.splitlines()) == 4
+
+    def test_a_model_of_other_things_is_not_asked_for_faces(self, tiny_run, tiny_clips, capsys):
+        """tiny_run's clips show colours, which training has noted."""
+        assert read_profile(tiny_run / "crop.json").faces == 0
+        assert main([str(tiny_run), str(tiny_clips / "test/anger/000")]) == 0
+        assert capsys.readouterr().err == ""
+
+    def test_without_the_extra_nothing_is_said(self, run, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("peclip_fast.analyze.crop_of_run.find_spec", lambda name: None)
+        nobody = write_faces_video(tmp_path / "nobody.mp4", steady(0.5), lambda time: [])
+        assert main([str(run), str(nobody)]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def times(text: str) -> str:
+    return re.search(r"is (\d\.\d) times", text)[1]

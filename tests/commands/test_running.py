@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.errors import InputError
 
 

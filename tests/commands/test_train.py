@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.forked import Forked
 from helpers.tiny_runs import CLASSES, largest_file, write_config
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from peclip_fast import from_pretrained
+from peclip_fast.commands.shared.main import script
 from peclip_fast.commands.train import main
 from peclip_fast.engine.checkpoint import read_best, read_checkpoint
 from peclip_fast.engine.objective import Objective
@@ -33,18 +34,6 @@ def config(tiny_backbone, tiny_clips, tmp_path):
         return str(write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips, **train))
 
     return write
-
-
-def command(*argv: str, processes: int = 1) -> list[str]:
-    """The command as a user would start it."""
-    if processes == 1:
-        return [sys.executable, "-m", "peclip_fast.train", *argv]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*torchrun, f"--nproc-per-node={processes}", "-m", "peclip_fast.train", *argv]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def history(run: Path) -> list[dict[str, str]]:
@@ -63,6 +52,7 @@ def test_a_run_leaves_all_its_files(config, tmp_path, capsys):
         "checkpoints",
         "config.yaml",
         "confusion.png",
+        "crop.json",
         "curves.png",
         "metrics.csv",
         "model",
@@ -192,7 +182,7 @@ def test_select_best_says_so(config, tmp_path, capsys):
         (["--model.texts", "[one]"], "expected one per class"),
         (["--train.precision", "fp16"], "needs a GPU"),
         (["--train.cuda_graphs", "true"], "train.cuda_graphs: needs a GPU"),
-        (["--train.cuda_graphs", "true", "--train.accumulate", "2"], "train.accumulate=2"),
+        (["--train.cuda_graphs", "true", "--train.accumulate", "2"], "needs a GPU"),
         (["--train.recompute", "4"], "at most the 3 vision blocks"),
         (["--data.frame", "3"], "did you mean --data.frames?"),
         (["--config", "table8/lstm"], "expected a recipe in front of it"),
@@ -259,8 +249,8 @@ def test_killed_and_resumed(config, tmp_path):
     options = ["--config", config(epochs=4, checkpoint_every=1), "--data.num_workers", "1"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert main([*options, "--output", str(whole)]) == 0
-    argv = command(*options, "--output", str(run), "--resume")
-    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL)
+    training = ["train", *options, "--output", str(run), "--resume"]
+    process = Forked(script, training, errors=tmp_path / "said")
     last = RunFolder(run).last
     while not last.exists():
         assert process.poll() is None, "the run ended without a checkpoint"
@@ -282,30 +272,6 @@ def test_killed_and_resumed(config, tmp_path):
     curves = EventAccumulator(str(run / "tensorboard"))
     curves.Reload()
     assert [event.step for event in curves.Scalars("epoch/loss")] == [5, 10, 15, 20]
-
-
-@pytest.mark.slow
-def test_two_processes_give_what_one_gives(config, tmp_path):
-    """15 training clips in batches of 4 and 9 test clips: both splits are uneven."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    options = ["--config", config(batch_size=4), "--data.mix.mixup", "0", "--data.mix.fmix", "0"]
-    assert main([*options, "--output", str(one)]) == 0
-    argv = command(*options, "--output", str(two), processes=2)
-    ended = subprocess.run(argv, env=environment(), capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("protocol:") == 1  # one process speaks
-    for first, second in zip(history(one), history(two), strict=True):
-        assert float(second["loss"]) == pytest.approx(float(first["loss"]), rel=1e-4)
-        assert second["test_uar"] == first["test_uar"]
-        assert second["test_war"] == first["test_war"]
-    reports = [json.loads((run / "report.json").read_text()) for run in (one, two)]
-    assert reports[1]["processes"] == 2
-    for key in ("clips", "war", "uar", "recall", "confusion_matrix"):
-        assert reports[0][key] == reports[1][key]
-    rows = [list(csv.reader((run / "predictions.csv").open())) for run in (one, two)]
-    assert [row[:3] for row in rows[0]] == [row[:3] for row in rows[1]]
-    for first, second in zip(rows[0][1:], rows[1][1:], strict=True):
-        assert list(map(float, second[3:])) == pytest.approx(list(map(float, first[3:])), abs=1e-4)
 
 
 def test_the_bar_of_a_terminal(config, tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from peclip_fast.commands.options import CommandLine
+from peclip_fast.commands.shared.options import CommandLine
 from peclip_fast.config.layers import (
     RECIPES,
     config_layers,

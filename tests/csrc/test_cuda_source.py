@@ -16,6 +16,7 @@ from helpers.numerics.shim_memory import WatchedMemory
 from torch import Tensor
 
 from peclip_fast.ops import extension, temporal_adapter
+from peclip_fast.ops.dtypes import TYPES
 from peclip_fast.ops.temporal_adapter import SCALINGS, TemporalWeights, cuda
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -125,6 +126,9 @@ LARGE = [
     ((1, 2, 3, 64), 104, torch.bfloat16),  # two tiles a warp in the recurrence, four groups in down
     ((1, 2, 3, 40), 192, torch.bfloat16),
 ]
+# Of the paper's h, with rows that are aligned: the kernels' plain forms. 40 sequences are three
+# blocks of 16, or two of 32.
+PLAIN, MANY = ((1, 2, 3, 128), 96), ((2, 3, 20, 128), 96)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -137,6 +141,48 @@ def test_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype) -> N
 @pytest.mark.parametrize(("shape", "hidden", "dtype"), LARGE, ids=str)
 def test_large_sizes(fused: Fused, shape: Shape, hidden: int, dtype: torch.dtype) -> None:
     check(fused, shape, hidden, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scaling", ["after_up", "recurrence"])
+@pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
+def test_plain_forms(fused: Fused, dtype: torch.dtype, scaling: str) -> None:
+    plan = extension.load().temporal_adapter_cuda_plan(TYPES[dtype], 128, 96, 227 << 10)
+    assert {name: plain for name, _, _, plain in plan} == {
+        "down": True, "up": True, "up_backward": True, "down_backward": True, "recurrence": True,
+        "recurrence of 32": True, "recurrence_backward": True, "recurrence_backward of 32": True,
+    }  # fmt: skip
+    check(fused, *PLAIN, dtype, scaling)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
+def test_plain_forms_beside_float32(fused: Fused, dtype: torch.dtype) -> None:
+    """The residual, the output and its gradient are in float32 where the stream is."""
+    operands, grad = draw(*PLAIN)
+
+    def mixed(given: Operands) -> Operands:
+        names = zip(NAMES[1:], given, strict=True)
+        return [t.to(torch.float32 if name == "residual" else dtype) for name, t in names]
+
+    program = follow(lambda t: eager(mixed(t[:-1]), t[-1], "after_up"), [*operands, grad])
+    assert program["out"].dtype == torch.float32
+    found = fused(mixed(operands), grad.float(), "after_up")
+    no_worse_than_rounding(found, eager(operands, grad, "after_up"), program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
+def test_blocks_of_32_sequences_give_the_bits_of_16(
+    fused: Fused, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operands, grad = draw(*MANY)
+    arguments = (cast(operands, dtype), grad.to(dtype), "after_up")
+    monkeypatch.setenv("PECLIP_SHIM_SMS", "8")
+    expected = fused(*arguments)
+    monkeypatch.setenv("PECLIP_SHIM_SMS", "1")
+    found = fused(*arguments)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -119,9 +119,22 @@ def test_no_autocast_in_the_captured_backward_pass(make, monkeypatch, dtype):
         assert torch.equal(a, b)
 
 
+OPTIONS = [
+    ((), (1, 6)),
+    (("--train.accumulate", "2", "--train.clip_norm", "0.5"), (1, 6)),
+    (("--train.accumulate", "3"), (1, 6)),
+]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the stand-in counts")
-def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_path, monkeypatch):
-    """15 clips in batches of 4: three whole batches and one of three clips an epoch."""
+@pytest.mark.parametrize(("options", "counts"), OPTIONS, ids=str)
+def test_a_run_with_graphs_is_the_run_without(
+    tiny_backbone, tiny_clips, tmp_path, monkeypatch, options, counts
+):
+    """15 clips in batches of 4: three whole batches and one of three clips an epoch.
+
+    With 2 batches a step, gradients of whole ones add up, and of a whole and a smaller one.
+    """
     from safetensors.torch import load_file
 
     from peclip_fast.commands import train
@@ -130,6 +143,7 @@ def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_pat
     def run(name: str, *argv: str) -> dict[str, Tensor]:
         path: Path = tmp_path / name
         config = write_config(tmp_path / "c.yaml", tiny_backbone, tiny_clips, batch_size=4)
+        argv = (*options, *argv)
         assert train.main(["--config", str(config), "--output", str(path), *argv]) == 0
         return load_file(path / "model" / "model.safetensors")
 
@@ -139,7 +153,23 @@ def test_a_run_with_graphs_is_the_run_without(tiny_backbone, tiny_clips, tmp_pat
     # It would refuse the option.
     monkeypatch.setattr(distributed, "set_up", lambda *_: torch.device("cpu"))
     found = run("with", "--train.cuda_graphs", "true")
-    assert (stand_in.captures, stand_in.replays) == (1, 6)
+    assert (stand_in.captures, stand_in.replays) == counts
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor)
+
+
+def test_gradients_that_add_up_are_copies(make, device):
+    """Without that the second batch's gradient would take the place of the first one's."""
+    model = make().to(device)
+    parameters = list(model.trained_parameters().values())
+    batches = [torch.rand(2, 3, 3, 32, 32, device=device) for _ in range(3)]
+    for frames in batches:
+        model(frames).square().sum().backward()
+    expected = [p.grad.clone() for p in parameters]
+    model.zero_grad()
+    graphed = GraphedModel(model, 2, adds_up=True)
+    for frames in batches:
+        graphed(frames).square().sum().backward()
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        assert (parameter.grad - gradient).abs().max() <= 1e-4 * gradient.abs().max()

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import signalled
+from helpers.forked import Forked, session
 from helpers.same_runs import assert_same
 from helpers.tiny_runs import write_config
 
@@ -38,46 +39,51 @@ class Scene:
     """
 
     def __init__(self, folder: Path, options: list[str], whole: RunFolder) -> None:
-        self.options, self.mark = options, str(uuid.uuid4())
+        self.options, self.folder = options, folder
         self.whole, self.run = whole, RunFolder(folder / "a run")
-        self.environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "OMP_NUM_THREADS": "1",
-            "MARK": self.mark,  # by which all that they start can be found
-        }
+        self.started: list[Forked] = []
+        self.environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
-    def command(self, moment: str, number: str = "SIGTERM", target: str = "self") -> list[str]:
-        """Arguments of the program that is signalled at a moment."""
-        return [moment, number, target, "--output", str(self.run.path), *self.options]
+    @property
+    def argv(self) -> list[str]:
+        """Arguments of the command."""
+        return ["--output", str(self.run.path), *self.options]
 
-    def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
-        """In a process group of its own, as a shell or a scheduler does it."""
+    def start(self, program: Callable[..., None], *args: object, **environment: str) -> Forked:
+        """A program of ``helpers.signalled``, in a process group of its own."""
+        files = [self.folder / f"{len(self.started)}.{name}" for name in ("out", "err")]
+        self.started.append(
+            Forked(
+                program,
+                self.argv,
+                *args,
+                output=files[0],
+                errors=files[1],
+                env=self.environment | environment,
+            )
+        )
+        return self.started[-1]
+
+    def signalled(
+        self, moment: str, number: str = "SIGTERM", target: str = "self", **environment: str
+    ) -> Forked:
+        """The command, which is signalled at a moment."""
+        return self.start(signalled.train, moment, number, target, **environment)
+
+    def start_anew(self, *argv: str) -> subprocess.Popen[str]:
+        """``python -m``, as a shell or a scheduler does it."""
         return subprocess.Popen(
             [sys.executable, "-m", *argv],
-            env=self.environment | environment,
+            env=os.environ | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def left(self) -> list[int]:
-        """Processes of the run that are still there; zombies have no environment."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in path.read_bytes():
-                    found.append(int(path.parent.name))
-            except OSError:  # not ours, or gone by now
-                continue
-        return found
-
     def check_gone(self) -> None:
         """Nobody is left behind; loader workers may need a moment."""
-        deadline = time.monotonic() + 10
-        while self.left() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert self.left() == []
+        assert [process.left() for process in self.started] == [[]] * len(self.started)
 
     def check_line(self, err: str, number: str, program: str = "python") -> None:
         """All that was said is how to go on."""
@@ -142,7 +148,7 @@ def scene(whole, tmp_path):
 )
 def test_wherever_it_comes(scene, moment, number, target, workers, place):
     made = scene("--data.num_workers", str(workers))
-    process = made.start("helpers.signalled", *made.command(moment, number, target))
+    process = made.signalled(moment, number, target)
     out, err = process.communicate(timeout=PATIENCE)
     made.check_line(err, number)
     assert process.returncode == CODES[number]
@@ -158,7 +164,7 @@ def test_wherever_it_comes(scene, moment, number, target, workers, place):
 def test_gradients_that_had_added_up_are_made_again(scene, moment, batch):
     """Steps come after batches 2, 4 and 5 of an epoch: the checkpoint is of the last of them."""
     made = scene(accumulate=2)
-    process = made.start("helpers.signalled", *made.command(moment))
+    process = made.signalled(moment)
     _, err = process.communicate(timeout=PATIENCE)
     made.check_line(err, "SIGTERM")
     assert read_checkpoint(made.run.last)["place"].batch == batch
@@ -167,8 +173,8 @@ def test_gradients_that_had_added_up_are_made_again(scene, moment, batch):
 
 def test_from_outside_in_the_middle_of_it(scene):
     """As a scheduler does it, at no chosen moment."""
-    made = scene("--data.num_workers", "2", epochs=30)
-    process = made.start("peclip_fast.train", "--output", str(made.run.path), *made.options)
+    made = scene("--data.num_workers", "2", epochs=10)
+    process = made.start_anew("peclip_fast.train", *made.argv)
     while not made.run.last.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -176,32 +182,14 @@ def test_from_outside_in_the_middle_of_it(scene):
     _, err = process.communicate(timeout=PATIENCE)
     made.check_line(err, "SIGTERM")
     assert process.returncode == 143
-    made.check_gone()
+    assert session(process.pid) == []
     assert_same(made.resume(), made.whole)
 
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_second_signal_ends_it_at_once(scene, number):
     made = scene("--data.num_workers", "1")
-    # The first one has to wait for the batch, which takes long.
-    code = f"""
-import signal, sys, time
-from helpers import signalled
-from peclip_fast.commands.main import script
-from peclip_fast.engine.objective import Objective
-def forward(*_):
-    signalled.signal_us(signal.{number}, "group")
-    time.sleep(3)
-    signalled.signal_us(signal.{number}, "group")
-    time.sleep(60)
-Objective.forward = forward
-script(["train", *sys.argv[1:]])
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "--output", str(made.run.path), *made.options],
-        env=made.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    process = made.start(signalled.train_stubbornly, number)
     _, err = process.communicate(timeout=PATIENCE)
     assert err == f"{WORDS[number]} again: ended at once\n"
     assert process.returncode == CODES[number]
@@ -212,35 +200,23 @@ script(["train", *sys.argv[1:]])
 def test_before_there_is_a_run(scene):
     """While its model is made: there is nothing to go on with."""
     made = scene()
-    code = """
-import os, signal, sys
-from peclip_fast.commands.main import main
-from peclip_fast.engine import run
-run.create_model = lambda **_: os.kill(os.getpid(), signal.SIGTERM)
-sys.exit(main(["train", *sys.argv[1:]]))
-"""
-    argv = [sys.executable, "-c", code, "--output", str(made.run.path), *made.options]
-    process = subprocess.run(
-        argv, env=made.environment, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert (process.returncode, process.stderr) == (143, "terminated\n")
+    process = made.start(signalled.train_no_model)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (143, "terminated\n")
     assert not made.run.path.exists()
 
 
 # Two processes -----------------------------------------------------------------------------------
 
 
-def two(
-    made: Scene, moment: str, number: str = "SIGTERM", options: Sequence[str] = ()
-) -> list[subprocess.Popen[str]]:
+def two(made: Scene, moment: str) -> list[Forked]:
     """Without torchrun, which would end one when the other ends; the first alone is signalled."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ONLY_RANK": "0"}
     shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    argv = ["helpers.signalled", *made.command(moment, number), *options]
-    return [made.start(*argv, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in (0, 1)]
+    return [made.signalled(moment, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -248,9 +224,10 @@ def whole_of_two(whole, tmp_path_factory):
     """Two processes: batches of 4 of 15 clips, and 9 test clips, are uneven."""
     options, run = whole(batch_size=4)
     made = Scene(tmp_path_factory.mktemp("two"), options, run)
-    for process in two(made, "never"):
-        _, err = process.communicate(timeout=PATIENCE)
+    for rank, process in enumerate(two(made, "never")):
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
+        assert out.count("protocol:") == (rank == 0)  # one process speaks
     return options, made.run
 
 
@@ -281,7 +258,8 @@ def test_all_processes_stop_where_one_is_asked_to(scene_of_two, moment):
 def test_one_of_two_killed(scene_of_two, killed):
     """The other one says so and ends, and one process goes on with the run."""
     made = scene_of_two
-    processes = two(made, "never", options=["--train.epochs", "200"])
+    made.options = [*made.options, "--train.epochs", "200"]
+    processes = two(made, "never")
     while not made.run.last.exists():
         assert all(process.poll() is None for process in processes)
         time.sleep(0.01)
@@ -296,8 +274,8 @@ def test_one_of_two_killed(scene_of_two, killed):
     assert err.count("\n") == 1
     made.check_gone()
     before = read_checkpoint(made.run.last)["place"]
-    process = made.start("helpers.signalled", "batch:4", "SIGTERM", "self", "--output",
-                         str(made.run.path), "--resume")  # fmt: skip
+    made.options = ["--resume"]
+    process = made.signalled("batch:4")
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert read_checkpoint(made.run.last)["place"].step > before.step
@@ -308,9 +286,8 @@ def test_torchrun(scene_of_two, tmp_path):
     made = scene_of_two
     made.options = [*made.options, "--data.num_workers", "1"]
     shared = ["--standalone", "--nproc-per-node=2", "--redirects=3", f"--log-dir={tmp_path / 'l'}"]
-    argv = ["torch.distributed.run", *shared, "-m", "peclip_fast.train", *made.options]
-    argv += ["--output", str(made.run.path)]
-    launcher = made.start(*argv)
+    argv = ["torch.distributed.run", *shared, "-m", "peclip_fast.train", *made.argv]
+    launcher = made.start_anew(*argv)
     while not made.run.last.exists():
         assert launcher.poll() is None, launcher.communicate()
         time.sleep(0.01)
@@ -319,11 +296,10 @@ def test_torchrun(scene_of_two, tmp_path):
     first, second = (path.read_text() for path in sorted(tmp_path.glob("l/**/stderr.log")))
     made.check_line(first, "SIGTERM", "torchrun --nproc-per-node 2")
     assert second == ""
-    made.check_gone()
     assert not made.run.report.exists()
     again = subprocess.run(
         [sys.executable, "-m", *argv, "--resume"],
-        env=made.environment,
+        env=os.environ | made.environment,
         capture_output=True,
         text=True,
     )

@@ -12,10 +12,10 @@ import pytest
 
 from peclip_fast.config.parser import resolve
 from peclip_fast.experiment.cell_folder import Cost, Result
-from peclip_fast.experiment.page import Heading, Sentences, TableBlock, as_html, as_markdown
 from peclip_fast.experiment.paired import p_of_clips, pairs
 from peclip_fast.experiment.plan import find, plan
 from peclip_fast.experiment.report import ExperimentReport
+from peclip_fast.plots.page import Heading, Sentences, TableBlock, as_html, as_markdown
 
 WITH_FILES = ("--data.cues=cues", "--data.descriptions=fine.jsonl")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -131,6 +133,25 @@ runner.run_cells(cells(Path({str(tmp_path)!r}), 1), [{{}}])
     assert events == ["elsewhere", "done"]
     assert outcome.result.uar == 1
     assert len(starts(cell)) == 1
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert [e.kind for e in run_cells(cells(tmp_path, 2), [{}])] == ["done"] * 2
+    err = capsys.readouterr().err
+    assert "no locks here (Function not implemented): be sure that no other process" in err
+    assert err.count("\n") == 1  # once for the folder
+    folder = cells(tmp_path, 1)[0]
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Input/output"), folder.lock():
+        pass
 
 
 def test_a_broken_report_is_named(tmp_path):

@@ -16,7 +16,7 @@ def recorded(monkeypatch):
     """Maps (T, heads, queries, L) of the model's own vision path, by nn.MultiheadAttention."""
     maps, attend = [], CLIPBlock.attend
 
-    def recording(block, x, *, causal=False, queries=None, qkv=None, backend="auto"):
+    def recording(block, x, *, causal=False, queries=None, qkv=None, backend="auto", normed=None):
         if causal:
             return attend(block, x, causal=True, backend=backend)
         attn, y = block.attn, block.norm_1(x)

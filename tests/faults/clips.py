@@ -20,6 +20,7 @@ from pathlib import Path
 import av
 from faults.campaign import PATIENCE, Tally, Verdict
 from faults.mutations import damaged, mutated
+from helpers.apart import apart
 from helpers.clips.drawn_clips import picture
 from PIL import Image
 
@@ -112,6 +113,11 @@ def write(folder: Path, codec: str, suffix: str) -> Path:
     """A video of drawn pictures with two groups of pictures."""
     path = folder / f"{codec}.{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    apart(_encode, path, codec)
+    return path
+
+
+def _encode(path: Path, codec: str) -> None:
     with av.open(str(path), "w") as container:
         options = {"g": str(COUNT // 2), **QUIET.get(codec, {})}
         stream = container.add_stream(codec, rate=25, options=options)
@@ -121,7 +127,6 @@ def write(folder: Path, codec: str, suffix: str) -> Path:
             frame = av.VideoFrame.from_ndarray(picture(number, SIDE, SIDE), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return path
 
 
 def write_image(path: Path) -> bytes:

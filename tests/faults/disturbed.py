@@ -64,8 +64,8 @@ class Scene:
             made = self.training(name, setup)
             options = ["--train.batch_size", "4"] if two else []
             begin = time.monotonic()
-            started = made.start_two(*options) if two else [made.start()]
-            ends = [process.wait() for process in started]
+            started = made.start_several(*options) if two else [made.start()]
+            ends = [process.end() for process in started]
             assert all(end.code == 0 for end in ends), ends
             self.seconds[name] = time.monotonic() - begin
             self._whole[name] = made
@@ -166,7 +166,7 @@ class KilledAtWrites(Disturbed):
         at = rng.randrange(self.changes[setup]) + 1
         happens = {"kill_at": at, "folder": str(training.run.path)}
         started = training.start(happens=happens)
-        check_ended(started, started.wait(), {-signal.SIGKILL, 0}, (0,))
+        check_ended(started, started.end(), {-signal.SIGKILL, 0}, (0,))
         finish(training, self.scene.whole(setup))
 
 
@@ -180,7 +180,7 @@ class KilledAtRandom(Disturbed):
             started = training.start()
             started.process.join(rng.uniform(0, self.scene.lasts(setup)))
             started.kill()
-            check_ended(started, started.wait(), {-signal.SIGKILL, 0}, (0,))
+            check_ended(started, started.end(), {-signal.SIGKILL, 0}, (0,))
         finish(training, self.scene.whole(setup))
 
 
@@ -196,7 +196,7 @@ class Signalled(Disturbed):
         started.process.join(rng.uniform(0.1, self.scene.lasts(setup)))
         before = started.process.is_alive()
         started.kill(sent)
-        ended = started.wait()
+        ended = started.end()
         if before or ended.code != 0:
             # It may have written its last file when the signal came.
             lines = (0,) if ended.code == 0 else (1,)
@@ -216,14 +216,14 @@ class WorkerKilled(Disturbed):
         started = training.start()
         moment = time.monotonic() + rng.uniform(0, self.scene.lasts(1))
         while started.process.is_alive():
-            workers = started.workers()
+            workers = started.children()
             if workers and time.monotonic() > moment:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rng.choice(workers), signal.SIGKILL)
                 break
             time.sleep(0.01)
         # It may go on with new ones, which it says, or come too late to be missed.
-        check_ended(started, started.wait(), {0, 2}, (0, 1))
+        check_ended(started, started.end(), {0, 2}, (0, 1))
         finish(training, self.scene.whole(setup))
 
 
@@ -252,7 +252,7 @@ class FullDisk(Disturbed):
         sizes = [p.stat().st_size for p in whole.run.path.rglob("*") if p.is_file()]
         happens = {} if self.mounted else {"largest": rng.randrange(4096, max(sizes))}
         started = training.start(happens=happens)
-        ended = started.wait()
+        ended = started.end()
         check_ended(started, ended, {0, 2}, (0,) if ended.code == 0 else (1,))
         if self.mounted:
             _mount(self.mounted, "remount,size=1g")
@@ -271,16 +271,16 @@ class RankKilled(Disturbed):
     def disturb(self, training: Training, setup: int, number: int, rng: random.Random) -> None:
         options = ["--train.batch_size", "4"]
         whole = self.scene.whole(setup, two=True)
-        started = training.start_two(*options)
+        started = training.start_several(*options)
         killed = started[rng.randrange(2)]
         killed.process.join(rng.uniform(0, self.scene.lasts(setup, two=True)))
         # Who ends before the two have met is waited for for minutes; the run's file comes after.
         while killed.process.is_alive() and not training.run.exists:
             time.sleep(0.01)
         killed.kill()
-        killed.wait()
+        killed.end()
         for other in started:
-            ended = other.wait(RANK_PATIENCE)
+            ended = other.end(RANK_PATIENCE)
             if other is killed:
                 check_ended(other, ended, {-signal.SIGKILL, 0}, (0,))
             else:
@@ -290,7 +290,7 @@ class RankKilled(Disturbed):
             if ended.code != 0:
                 raise WrongError(f"goes on alone with code {ended.code}: {ended.said[-3:]}")
             return
-        ends = [process.wait() for process in training.start_two(*options)]
+        ends = [process.end() for process in training.start_several(*options)]
         if any(end.code for end in ends):
             raise WrongError(f"go on with codes {[end.code for end in ends]}")
         compare(training, whole)

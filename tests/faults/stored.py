@@ -36,7 +36,7 @@ from faults.mutations import (
 from helpers.clips.drawn_clips import MJPEG, VP9, write_pictures
 from torch import Tensor, nn
 
-from peclip_fast.commands.main import main
+from peclip_fast.commands.shared.main import main
 from peclip_fast.data.cues.store import Cues, read_cues, write_cues
 from peclip_fast.data.decoding import clip_source
 from peclip_fast.data.decoding.clip_index import ClipIndex, clip_index

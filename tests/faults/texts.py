@@ -19,7 +19,7 @@ from faults.mutations import Mutate, in_json, in_text, in_yaml, mutated, whole_j
 from helpers.llm_server import ANSWER, Llm
 from helpers.models.tiny_backbone import TINY
 
-from peclip_fast.commands.main import main
+from peclip_fast.commands.shared.main import main
 from peclip_fast.config.data import DataConfig
 from peclip_fast.config.parser import configure
 from peclip_fast.config.texts import read_texts

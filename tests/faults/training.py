@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import resource
 import signal
@@ -10,21 +10,21 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+import torch.distributed as dist
+from helpers.forked import Forked
 from helpers.tiny_runs import write_config
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
-from peclip_fast.commands.main import script
+from peclip_fast.commands.shared.main import script
+from peclip_fast.engine.objective import Objective
 from peclip_fast.engine.run_folder import RunFolder
 
 PATIENCE = 120.0  # seconds for a whole run
-# Imported once, by the process that all trainings are forked from.
-PRELOADED = ["faults.training", "peclip_fast.commands.train", "peclip_fast.engine.run"]
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(PRELOADED)
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
 
@@ -81,20 +81,33 @@ class Training:
 
     def run_to_end(self, *options: str, happens: Mapping[str, Any] | None = None) -> Ended:
         """Start or go on, and wait."""
-        return self.start(*options, happens=happens).wait()
+        return self.start(*options, happens=happens).end()
 
-    def start_two(self, *options: str) -> list[Started]:
-        """Start or go on in two processes, without torchrun, which would end one with the other."""
+    def start_several(
+        self, *options: str, processes: int = 2, happens: Mapping[str, Any] | None = None
+    ) -> list[Started]:
+        """Start or go on in processes, without torchrun, which would end one with the other."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
-        shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+        size = str(processes)
+        shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "localhost"}
         shared["MASTER_PORT"] = port
-        return [self.start(*options, RANK=r, LOCAL_RANK=r, **shared) for r in ("0", "1")]
+        return [
+            self.start(*options, happens=happens, RANK=str(r), LOCAL_RANK=str(r), **shared)
+            for r in range(processes)
+        ]
 
 
-class Started:
-    """A training under way."""
+class Started(Forked):
+    """A training under way.
+
+    Args:
+        argv: of the command.
+        errors: file of what it says.
+        happens: arguments of ``prepared``.
+        env: environment variables.
+    """
 
     def __init__(
         self,
@@ -103,72 +116,29 @@ class Started:
         happens: Mapping[str, Any] | None,
         env: Mapping[str, str],
     ) -> None:
-        self.errors, self.begin = errors, time.monotonic()
-        errors.unlink(missing_ok=True)
-        self.process: BaseProcess = _FORKED.Process(
-            target=_train, args=(argv, errors, dict(happens or {}), dict(env))
-        )
-        self.process.start()
+        self.begin = time.monotonic()
+        super().__init__(_train, argv, dict(happens or {}), errors=errors, env=env)
 
     def begun(self) -> bool:
         """Wait until the command itself begins; False if it has ended before."""
-        while not self.errors.exists() and self.process.is_alive():
+        while not self.errors.exists() and self.poll() is None:
             time.sleep(0.005)
-        return self.process.is_alive()
+        return self.poll() is None
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal, unless it has ended."""
-        if self.process.pid is not None and self.process.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(self.process.pid, number)
-
-    def workers(self) -> list[int]:
-        """Its child processes."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                text = stat.read_text()
-                if int(text.rpartition(")")[2].split()[1]) == self.process.pid:
-                    found.append(int(stat.parent.name))
-        return found
-
-    def wait(self, seconds: float = PATIENCE) -> Ended:
+    def end(self, seconds: float = PATIENCE) -> Ended:
         """How it ends; no process of it is left then."""
         self.process.join(seconds)
-        late = self.process.is_alive()
-        if late:
-            self.process.kill()
-            self.process.join()
+        late = self.poll() is None
+        self.kill()
+        self.process.join()
         took = time.monotonic() - self.begin
-        said = self.errors.read_text(errors="replace") if self.errors.exists() else ""
-        lines = [line for line in said.splitlines() if not line.endswith("; starting one")]
-        return Ended(self.process.exitcode, lines, None if late else took)
-
-    def left(self) -> list[int]:
-        """Processes of its session that are still there, after some seconds to end."""
-        deadline = time.monotonic() + 10
-        while (found := self._session()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return found
-
-    def _session(self) -> list[int]:
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.process.pid and state != "Z":
-                    found.append(int(stat.parent.name))
-        return found
+        lines = self.said(self.errors).splitlines()
+        said = [line for line in lines if not line.endswith("; starting one")]
+        return Ended(self.returncode, said, None if late else took)
 
 
-def _train(argv: list[str], errors: Path, happens: dict[str, Any], env: dict[str, str]) -> None:
+def _train(argv: list[str], happens: dict[str, Any]) -> None:
     """What the process does."""
-    multiprocessing.set_start_method("fork", force=True)  # as in a process that nobody forked
-    os.setsid()  # its workers' process groups are of this session too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, path in ((1, os.devnull), (2, str(errors))):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    os.environ.update(env)
     prepared(**happens)
     script(argv)
 
@@ -178,6 +148,8 @@ def prepared(
     folder: str = "",
     count_in: str | None = None,
     largest: int | None = None,
+    traffic_in: str | None = None,
+    losses: Mapping[str, float] | None = None,
 ) -> None:
     """Put in its place what is going to happen to this process.
 
@@ -186,7 +158,13 @@ def prepared(
         folder: the run's.
         count_in: a file that gets the number of changes at the end of the process's work.
         largest: bytes, beyond which no file can be written.
+        traffic_in: a folder, for a file of what the process has others reduce; as note_traffic().
+        losses: the loss of batches, by the number of the batch in the run, in each process.
     """
+    if traffic_in is not None:
+        note_traffic(Path(traffic_in))
+    if losses is not None:
+        replace_losses(losses)
     if largest is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -215,3 +193,62 @@ def prepared(
 
     sync, os.fsync = os.fsync, synced
     sys.addaudithook(heard)
+
+
+def note_traffic(folder: Path) -> None:
+    """Write down what crosses from this process to others, a JSON list a line.
+
+    Gradients come as ``["bucket", bytes, gradients that the backward pass has yet to make]``, what
+    else is reduced as ``["reduce", bytes]``, and the end of a backward pass as ``["backward"]``.
+    """
+    file = (folder / f"{os.environ.get('RANK', '0')}.jsonl").open("w")
+
+    def note(*what: Any) -> None:
+        print(json.dumps(what), file=file, flush=True)
+
+    made: set[int] = set()
+    setup, reduce = DDPStrategy.setup_module, dist.all_reduce
+
+    def set_up(self: DDPStrategy, module: torch.nn.Module) -> Any:
+        wrapped = setup(self, module)
+        parameters = list(module.parameters())
+        for number, p in enumerate(parameters):
+            p.register_hook(lambda _, n=number: made.add(n))  # type: ignore[misc]
+
+        def hook(_, bucket):  # type: ignore[no-untyped-def]  # DDP looks at them
+            note("bucket", bucket.buffer().nbytes, len(parameters) - len(made))
+            mean = bucket.buffer().div_(dist.get_world_size())
+            return reduce(mean, async_op=True).get_future().then(lambda done: done.value()[0])
+
+        wrapped.register_comm_hook(None, hook)
+        return wrapped
+
+    def reduced(tensor: torch.Tensor, *args: Any, **options: Any) -> Any:
+        note("reduce", tensor.nbytes)
+        return reduce(tensor, *args, **options)
+
+    backward = Fabric.backward
+
+    def passed(self: Fabric, *args: Any, **options: Any) -> None:
+        made.clear()
+        backward(self, *args, **options)
+        note("backward")
+
+    DDPStrategy.setup_module = set_up
+    Fabric.backward = passed
+    dist.all_reduce = reduced
+
+
+def replace_losses(losses: Mapping[str, float]) -> None:
+    """In the process of this rank, ``"RANK:BATCH"`` counted from 0 in the run, the loss is another.
+
+    Its gradients are as they were, as those of an infinite loss can be.
+    """
+    forward, rank = Objective.forward, os.environ.get("RANK", "0")
+
+    def called(self: Objective, batch: Mapping[str, torch.Tensor], step: int) -> torch.Tensor:
+        loss = forward(self, batch, step)
+        given = losses.get(f"{rank}:{step}")
+        return loss if given is None else loss - loss.detach() + given
+
+    Objective.forward = called  # type: ignore[method-assign]

@@ -1,10 +1,10 @@
-"""``python -m helpers.signalled MOMENT SIGNAL TARGET ...``: train, and be signalled on the way.
+"""Trainings that are signalled on their way.
 
-MOMENT says when: batch:N (in the forward pass of the Nth batch), test:N (in the Nth test), decode:N
-(while the Nth training clip of this process is read), fetch:N (in the Nth handshake with a worker
-that hands over a tensor), save:N (in the Nth write of a checkpoint) or never. TARGET says who gets
-the signal: self, or group, as from a terminal or a scheduler. From then on, whatever is interrupted
-would take a minute. The rest are the command's arguments.
+A moment says when: batch:N (in the forward pass of the Nth batch), test:N (in the Nth test),
+decode:N (while the Nth training clip of this process is read), fetch:N (in the Nth handshake with a
+worker that hands over a tensor), save:N (in the Nth write of a checkpoint) or never. A target is
+who gets the signal: self, or group, as from a terminal or a scheduler. From then on, whatever is
+interrupted would take a minute.
 """
 
 from __future__ import annotations
@@ -12,27 +12,25 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import Any
 
-from peclip_fast.commands.main import script
+from peclip_fast.commands.shared.main import script
 from peclip_fast.data.loading.dataset import ClipDataset
-from peclip_fast.engine import evaluation, trainer
+from peclip_fast.engine import evaluation, run, trainer
 from peclip_fast.engine.objective import Objective
 
-MAIN = os.getpid()  # a worker's is another
 LONG = 60.0
 
 
-def signal_us(number: int, target: str) -> None:
-    """Send it; the answer comes before the next line, unless this is a worker."""
+def signal_us(main: int, number: int, target: str) -> None:
+    """Send it; the answer comes before the next line, unless this is a worker of ``main``."""
     if target == "group":
-        os.killpg(os.getpgid(MAIN), number)
+        os.killpg(os.getpgid(main), number)
     else:
-        os.kill(MAIN, number)
+        os.kill(main, number)
 
 
 def at(count: int, then: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,8 +51,10 @@ def prepare(moment: str, number: int, target: str) -> None:
     if kind == "never":
         return
 
+    main = os.getpid()  # a worker's is another
+
     def send() -> None:
-        signal_us(number, target)
+        signal_us(main, number, target)
 
     def send_and_take_long() -> None:
         send()
@@ -74,9 +74,27 @@ def prepare(moment: str, number: int, target: str) -> None:
         raise ValueError(moment)
 
 
-if __name__ == "__main__":
-    moment, number, target, *rest = sys.argv[1:]
+def train(argv: Sequence[str], moment: str, name: str, target: str) -> None:
+    """The command, signalled at a moment, where this is the process of ONLY_RANK if that is set."""
     only = os.environ.get("ONLY_RANK")
     if only is None or only == os.environ.get("RANK"):
-        prepare(moment, signal.Signals[number], target)
-    script(["train", *rest])
+        prepare(moment, signal.Signals[name], target)
+    script(["train", *argv])
+
+
+def train_stubbornly(argv: Sequence[str], name: str) -> None:
+    """The command, signalled twice: the first one has to wait for the batch, which takes long."""
+
+    def forward(*_: object) -> None:
+        for seconds in (3, LONG):
+            signal_us(os.getpid(), signal.Signals[name], "group")
+            time.sleep(seconds)
+
+    Objective.forward = forward  # type: ignore[assignment, method-assign]
+    script(["train", *argv])
+
+
+def train_no_model(argv: Sequence[str]) -> None:
+    """The command, signalled while its model is made."""
+    run.create_model = lambda **_: os.kill(os.getpid(), signal.SIGTERM)
+    script(["train", *argv])

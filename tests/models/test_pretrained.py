@@ -45,7 +45,8 @@ def test_round_trip(model, saved):
 def test_the_file_holds_the_trained_tensors_alone(model, saved):
     with safe_open(saved / "model.safetensors", "pt") as file:
         assert set(file.keys()) == set(model.trained_parameters())
-    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
+    names = sorted(p.name for p in saved.iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
     assert json.loads((saved / "config.json").read_text())["config"]["backbone"]
 
 

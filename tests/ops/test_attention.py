@@ -13,7 +13,7 @@ from torch import Tensor
 from peclip_fast.errors import InputError
 from peclip_fast.ops import attention, backends
 from peclip_fast.ops.declared import search
-from peclip_fast.ops.extension import amx_missing
+from peclip_fast.ops.extension import bf16_missing
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -27,7 +27,7 @@ SIZES = [
 
 @pytest.fixture(autouse=True, scope="module")
 def amx() -> None:
-    if reason := amx_missing():
+    if reason := bf16_missing():
         pytest.skip(reason)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from peclip_fast import ops
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends, declared
 from peclip_fast.ops.declared import Kernel
+from peclip_fast.ops.verdicts import store
+from peclip_fast.ops.verdicts.verdict import OperatorCall, Record, Verdict
 
 CPU = torch.device("cpu")
 SIZES = (768, 96)
@@ -136,3 +140,56 @@ def test_auto_on_a_gpu_is_verified() -> None:
     for op, devices in backends.describe().items():
         choice = devices["cuda"]["choice"]
         assert choice == "reference" or declared._kernels[op, choice].verified
+
+
+def test_what_we_measured_of_an_instruction_set_holds_for_near_sizes(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only until this machine has verdicts of its own."""
+
+    def kind(width: int) -> declared.Kind:
+        return declared.Kind("op", "cpu", torch.float32, width, 96, 16, "")
+
+    slower = declared.Choice("reference", {"cpu": "not faster here: 2 ms, reference 1 ms"})
+    measured = {kind(768): slower, kind(64): declared.Choice("cpu", {})}
+    monkeypatch.setattr(declared, "_shipped", lambda: measured)
+    verify(kernels, "cpu")
+    assert select("auto") == select("auto", width=1024) == select("auto", width=512) == "reference"
+    assert select("auto", width=32) == select("auto", width=128) == "cpu"
+    assert select("auto", dtype=torch.bfloat16) == "cpu", "nothing was measured: as declared"
+    assert select("cpu", width=1024) == "cpu", "who names it gets it"
+    reason = backends.why_not_auto("op", "cpu", CPU, torch.float32, 1024, 96, 16)
+    assert reason == "not faster here: 2 ms, reference 1 ms"
+    declared.install({kind(1024): declared.Choice("cpu", {})})
+    try:
+        assert select("auto", width=1024) == "cpu"
+        assert select("auto") == "reference"
+    finally:
+        declared.install({})
+
+
+def test_shipped_verdicts_are_this_instruction_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHIPPED", tmp_path)
+    monkeypatch.setattr(store.extension, "missing", lambda: None)
+    monkeypatch.setattr(
+        store.extension, "load", lambda: SimpleNamespace(cpu_instruction_set=lambda: "avx2")
+    )
+    call = OperatorCall("linear", {"x": [4, 32]}, [], {}, "float32", 32, 32, 0, "")
+    for name, times in (("avx2", (3.0, 1.0)), ("amx", (1.0, 3.0))):
+        verdicts = [
+            Verdict(call, backend, "passed", forward=ms)
+            for backend, ms in zip(("cpu", "reference"), times, strict=True)
+        ]
+        facts = {"device": "cpu", "instruction_set": name}
+        store.write(tmp_path / f"cpu_{name}.json", Record(facts, verdicts))
+    store.shipped_choices.cache_clear()
+    try:
+        found = declared.choice_for(call.kind("cpu"))
+        assert found is not None
+        assert found.backend == "reference"
+        assert found.refused["cpu"] == "not faster here: 3 ms, reference 1 ms"
+        assert declared.choice_for(call.kind("cuda")) is None
+    finally:
+        store.shipped_choices.cache_clear()

@@ -175,27 +175,30 @@ def test_compiles_without_breaks(
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize("cast", [False, True])
 @pytest.mark.parametrize(("x_dtype", "dtype", "residual", "skip"), MIXES, ids=str)
 def test_opcheck(
     x_dtype: torch.dtype,
     dtype: torch.dtype,
     residual: torch.dtype | None,
     skip: bool,
+    cast: bool,
     triton_device: str,
 ) -> None:
+    products = torch.float16 if cast else dtype
     operands = inputs((2, 3, 16), 3)
     kinds = {**dict.fromkeys(NAMES, dtype), "x": x_dtype, "residual": residual}
     leaves = [
         None if kind is None else operands[name].to(triton_device, kind).requires_grad_()
         for name, kind in kinds.items()
     ]
-    x, down_weight, down_bias, up_weight = (t.detach() for t in leaves[:4])
-    torch.library.opcheck(OPS.bottleneck_adapter_triton, (*leaves, skip, 0.5))
+    x, *weights = (t.detach() for t in leaves[:5])
+    torch.library.opcheck(OPS.bottleneck_adapter_triton, (*leaves, skip, 0.5, products))
     with torch.no_grad():
-        dy = torch.ones_like(OPS.bottleneck_adapter_triton(*leaves, skip, 0.5))
+        y, cast = OPS.bottleneck_adapter_triton(*leaves, skip, 0.5, products)
     torch.library.opcheck(
         OPS.bottleneck_adapter_triton_backward,
-        (dy, x, down_weight, down_bias, up_weight, skip, 0.5),
+        (torch.ones_like(y), x, cast, *weights, skip, 0.5),
         test_utils=ALONE,
     )
 

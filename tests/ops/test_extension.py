@@ -16,7 +16,7 @@ from peclip_fast.ops import declared, extension
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
     functions = (
-        extension.load, extension.missing, extension.amx_missing, extension.cuda_missing,
+        extension.load, extension.missing, extension.bf16_missing, extension.cuda_missing,
         extension.cuda_problem,
     )  # fmt: skip
     for function in functions:
@@ -24,6 +24,11 @@ def asked_anew() -> Iterator[None]:
     yield
     for function in functions:
         function.cache_clear()
+
+
+def built(**parts: object) -> SimpleNamespace:
+    """A stand-in for the module."""
+    return SimpleNamespace(cpu_instruction_set=lambda: "baseline", **parts)
 
 
 def test_a_module_that_is_not_built_is_the_reason_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,25 +40,25 @@ def test_a_module_that_is_not_built_is_the_reason_for_all(monkeypatch: pytest.Mo
         "the extension peclip_fast._C is not built or does not load (No module named "
         "'peclip_fast._C')"
     )
-    assert extension.missing() == extension.amx_missing() == extension.cuda_missing() == reason
+    assert extension.missing() == extension.bf16_missing() == extension.cuda_missing() == reason
     with pytest.raises(ImportError, match="_C"):
         extension.load()
 
 
 def test_what_a_built_module_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(cuda_architectures=(), amx_missing=lambda: "this CPU has no AMX")
+    module = built(cuda_architectures=(), bf16_missing=lambda: "this CPU has no AMX")
     monkeypatch.setattr(extension, "import_module", lambda name: module)
     assert extension.missing() is None
     assert extension.load() is module
-    assert extension.amx_missing() == "this CPU has no AMX"
+    assert extension.bf16_missing() == "this CPU has no AMX"
     assert extension.cuda_missing() == "the extension peclip_fast._C was built without CUDA"
 
 
 def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(cuda_architectures=(90,), amx_missing=lambda: "")
+    module = built(cuda_architectures=(90,), bf16_missing=lambda: "")
     monkeypatch.setattr(extension, "import_module", lambda name: module)
     monkeypatch.setattr(extension, "gpu_missing", lambda: None)
-    assert extension.amx_missing() is None
+    assert extension.bf16_missing() is None
     assert extension.cuda_missing() is None
 
 
@@ -76,7 +81,7 @@ def test_a_gpu_that_cannot_run_the_build_is_told_before_a_launch(
         yield
         current.pop()
 
-    module = SimpleNamespace(
+    module = built(
         cuda_architectures=(75, 120),
         cuda_version="13.0",
         cuda_problem=lambda: problem if current == [torch.device("cuda", 1)] else "",

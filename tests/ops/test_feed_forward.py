@@ -73,7 +73,7 @@ def test_in_parts(
 ) -> None:
     """More rows than one part takes, the parts not of one size."""
     # As an attribute of the package the name is the function.
-    module = importlib.import_module("peclip_fast.ops.feed_forward")
+    module = importlib.import_module("peclip_fast.ops.feed_forward.operator")
     monkeypatch.setattr(module, "_PART", 96 * 7)
     operands = draw((23, width), 96, dtype)
     x, *weights, dy = (t.to(dtype) for t in operands)
@@ -179,11 +179,29 @@ def test_refusals() -> None:
         feed_forward(x, *weights, "relu")
     with pytest.raises(InputError, match=r"in_weight has shape \(96, 24\), expected \(96, 23\)"):
         feed_forward(x[:, 1:], *weights)
-    with pytest.raises(InputError, match="feed_forward has no triton kernel"):
-        feed_forward(x, *weights, backend="triton")
+    with pytest.raises(InputError, match="feed_forward has no cuda kernel"):
+        feed_forward(x, *weights, backend="cuda")
     leaf = x.requires_grad_()
     (grad,) = torch.autograd.grad(
         feed_forward(leaf, *weights, backend="cpu").sum(), leaf, create_graph=True
     )
     with pytest.raises(NotImplementedError, match="no second derivatives"):
         grad.sum().backward()
+
+
+def test_bfloat16_that_nothing_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computed in float32 and rounded once: never further from fp64 than PyTorch's bfloat16."""
+    monkeypatch.setattr(extension, "bf16_missing", lambda: "nothing here")
+    operands = draw((40, 96), 384, torch.bfloat16)
+    given = [t.to(torch.bfloat16) for t in operands]
+
+    def run(tensors: list[Tensor], backend: str) -> list[Tensor]:
+        x, *weights, dy = tensors
+        x = x.clone().requires_grad_()
+        y = feed_forward(x, *weights, backend=backend)
+        return [y.detach(), torch.autograd.grad(y, x, dy)[0]]
+
+    exact = run(operands, "reference")
+    for mine, plain, true in zip(run(given, "cpu"), run(given, "reference"), exact, strict=True):
+        assert mine.dtype == torch.bfloat16
+        assert (mine.double() - true).norm() <= (plain.double() - true).norm()

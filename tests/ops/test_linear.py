@@ -11,10 +11,9 @@ from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, linear
+from peclip_fast.ops import backends, extension, linear
 from peclip_fast.ops.declared import search
-from peclip_fast.ops.extension import amx_missing
-from peclip_fast.ops.products import product, weight_gradient
+from peclip_fast.ops.products import computed_in, product, weight_gradient
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -26,8 +25,8 @@ SIZES = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def amx() -> None:
-    if reason := amx_missing():
+def built() -> None:
+    if reason := extension.missing():
         pytest.skip(reason)
 
 
@@ -124,12 +123,30 @@ def test_writes_its_own_rows_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, BF16])
-def test_sizes_that_amx_does_not_take(dtype: torch.dtype) -> None:
+def test_sizes_that_no_unit_takes(dtype: torch.dtype) -> None:
+    """PyTorch multiplies them, in float32 where nothing multiplies bfloat16."""
+    wide = computed_in(dtype)
     x, weight, bias, _ = (t.to(dtype) for t in draw((5, 33), 7))
-    assert torch.equal(product(x, weight, bias), torch.addmm(bias, x, weight.mT))
-    assert torch.equal(product(x, weight), torch.mm(x, weight.mT))
+    expected = torch.addmm(bias.to(wide), x.to(wide), weight.to(wide).mT).to(dtype)
+    assert torch.equal(product(x, weight, bias), expected)
     back = weight.mT.contiguous()
-    assert torch.equal(product(x, back, by_rows=True), torch.mm(x, back))
+    for matrix, given, by_rows in ((weight.mT, weight, False), (back, back, True)):
+        expected = torch.mm(x.to(wide), matrix.to(wide)).to(dtype)
+        assert torch.equal(product(x, given, by_rows=by_rows), expected)
+
+
+@pytest.mark.parametrize("added", [0, 1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_float32_by_onednn(bias: bool, added: int) -> None:
+    """More rows than PyTorch is left with, into memory that is given, too."""
+    x, weight, term, dy = (t.float() for t in draw((70, 33), 7))
+    terms = (dy, 2 * dy)[:added]
+    exact = x.double() @ weight.double().mT + sum(t.double() for t in terms) + bias * term.double()
+    out = torch.full_like(dy, torch.nan)
+    for given in (None, out):
+        y = product(x, weight, term if bias else None, added=terms, out=given)
+        torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=1e-5)
+    assert y is out
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

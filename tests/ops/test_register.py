@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from peclip_fast.ops import register as module
-from peclip_fast.ops.register import refuse_forward_mode, register
+from peclip_fast.ops.implementations import refuse_forward_mode
+from peclip_fast.ops.register import register
 
 
 @pytest.fixture(autouse=True)

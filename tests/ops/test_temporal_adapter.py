@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from helpers.numerics.rounding import follow, no_worse_than_rounding
@@ -114,23 +110,6 @@ def test_large_numbers_saturate_and_nan_stays() -> None:
         temporal_adapter(*operands, backend="cpu").isnan(),
         temporal_adapter(*operands, backend="reference").isnan(),
     )
-
-
-@needs_extension
-@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
-def test_every_instruction_set(name: str) -> None:
-    """In a process of its own: the set is chosen once, when the kernels are first called."""
-    tests = f"{__file__}::test_cpu_against_fp64"
-    chosen = "after_up and 33"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", chosen],
-        env={**os.environ, "PECLIP_FAST_CPU_ISA": name},
-        capture_output=True,
-        text=True,
-    )
-    if f"PECLIP_FAST_CPU_ISA is '{name}': this processor has" in done.stdout:
-        pytest.skip(f"this processor has no {name}")
-    assert done.returncode == 0, done.stdout
 
 
 def _views(x: Tensor) -> dict[str, Tensor]:

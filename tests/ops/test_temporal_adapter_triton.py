@@ -212,7 +212,7 @@ def test_clips_do_not_meet(triton_device: str) -> None:
 
 def test_many_groups(triton_device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups in the sums over rows, the last not full: right, and the same bits twice."""
-    monkeypatch.setattr("peclip_fast.kernels.temporal_adapter_backward.ROWS_PER_GROUP", 16)
+    monkeypatch.setattr("peclip_fast.kernels.temporal_adapter_weights.ROWS_PER_GROUP", 16)
     shape = (2, 3, 7, 32)
     check_against_fp64(shape, 16, torch.bfloat16, triton_device)
     operands = inputs(shape, 16, torch.bfloat16)

@@ -1,40 +1,13 @@
-// Self-attention on the CPU's matrix unit, one head at a time, all its numbers in the cache. Matrices
-// of a head are (tokens, d); see amx.h for how they lie as factors.
+// Self-attention in bfloat16, one head at a time, all its numbers in the cache. Matrices
+// of a head are (tokens, d); see tiles.h for how they lie as factors.
 //
 // Everything here has internal linkage and uses no library template, see elementary.h.
-#include "cpu/amx.h"
+#include "cpu/unit.h"
 #include "cpu/attention/kernels.h"
 
 namespace peclip_fast {
-namespace cpu_amx {
+namespace PECLIP_UNIT {
 namespace {
-
-// C (32, columns) = A (32, depth) B, with `columns` and `depth` multiples of 32. B has its tiles one
-// after the other, those of the same 32 rows together.
-inline void multiply(const uint16_t* A, int64_t lda, const uint16_t* B, int64_t depth,
-                     int64_t columns, float* C, int64_t ldc) {
-    for (int64_t j = 0; j < columns; j += kBlock) {
-        const uint16_t* b = B + j / 16 * kTile;
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        for (int64_t k = 0; k < depth; k += kBlock, b += columns / 16 * kTile) {
-            _tile_loadd(4, A + k, lda * 2);
-            _tile_loadd(6, b, 64);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, b + kTile, 64);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, A + 16 * lda + k, lda * 2);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-        _tile_stored(0, C + j, ldc * 4);
-        _tile_stored(1, C + j + 16, ldc * 4);
-        _tile_stored(2, C + 16 * ldc + j, ldc * 4);
-        _tile_stored(3, C + 16 * ldc + j + 16, ldc * 4);
-    }
-}
 
 void copy_rows(const Rows& M, int64_t first, int64_t count, int64_t d, uint16_t* to) {
     for (int64_t row = first; row < first + count; ++row)
@@ -116,15 +89,13 @@ struct Head {  // one of the N * H
 
 inline float scale(const AttentionArguments& a) { return 1.0f / __builtin_sqrtf(float(a.width)); }
 
-}  // namespace
-
 int64_t attention_scratch(const AttentionArguments& a) {
     const int64_t padded = blocks(a.tokens), d = a.width;
     return 2 * 2 * padded * d + kBlock * (2 * d + 4 * padded + 2 * padded + 4 * d);
 }
 
 void attention(const AttentionArguments& a, int64_t first, int64_t last, char* memory) {
-    const Tiles tiles;
+    const Unit unit;
     const int64_t L = a.tokens, d = a.width, D = a.heads * d, padded = blocks(L);
     Scratch scratch = {memory};
     uint16_t *K = scratch.take<uint16_t>(padded * d), *V = scratch.take<uint16_t>(padded * d),
@@ -137,7 +108,7 @@ void attention(const AttentionArguments& a, int64_t first, int64_t last, char* m
         for (int64_t row = 0; row < L; row += kBlock) {
             const int64_t rows = smaller(kBlock, L - row);
             copy_rows(head.q, row, kBlock, d, Q);
-            multiply(Q, d, K, d, padded, S, padded);
+            multiply_rows(Q, d, K, d, padded, S, padded);
             float sums[kBlock];
             for (int64_t r = 0; r < rows; ++r) {
                 const int64_t i = row + r;
@@ -146,7 +117,7 @@ void attention(const AttentionArguments& a, int64_t first, int64_t last, char* m
             }
             for (int64_t i = rows * padded; i < kBlock * padded; i += 32)
                 _mm512_store_si512(P + i, _mm512_setzero_si512());
-            multiply(P, padded, V, padded, d, O, d);
+            multiply_rows(P, padded, V, padded, d, O, d);
             for (int64_t r = 0; r < rows; ++r) {
                 const __m512 by = _mm512_set1_ps(1.0f / sums[r]);
                 for (int64_t j = 0; j < d; j += 16)
@@ -169,7 +140,7 @@ int64_t attention_backward_scratch(const AttentionArguments& a) {
 //     delta_i  = sum_j P'[j, i] dP'[j, i]       with dP' = V dO'
 //     dS'      = P' (dP' - delta)               dK = dS' Q,   dQ' = K' dS'
 void attention_backward(const AttentionArguments& a, int64_t first, int64_t last, char* memory) {
-    const Tiles tiles;
+    const Unit unit;
     const int64_t L = a.tokens, d = a.width, D = a.heads * d, padded = blocks(L);
     const __m512 factor = _mm512_set1_ps(scale(a) * kLog2E), scaled = _mm512_set1_ps(scale(a));
     Scratch scratch = {memory};
@@ -207,8 +178,8 @@ void attention_backward(const AttentionArguments& a, int64_t first, int64_t last
         }
         for (int64_t row = 0; row < padded; row += kBlock) {
             float *p = P + row * padded, *dp = dP + row * padded;
-            multiply(K + row * d, d, Q_columns, d, padded, p, padded);
-            multiply(V + row * d, d, G_columns, d, padded, dp, padded);
+            multiply_rows(K + row * d, d, Q_columns, d, padded, p, padded);
+            multiply_rows(V + row * d, d, G_columns, d, padded, dp, padded);
             for (int64_t r = 0; r < kBlock; ++r)
                 for (int64_t i = 0; i < padded; i += 16) {
                     float* at = p + r * padded + i;
@@ -225,7 +196,7 @@ void attention_backward(const AttentionArguments& a, int64_t first, int64_t last
                     _mm512_store_ps(delta + i,
                                     _mm512_fmadd_ps(value, slope, _mm512_load_ps(delta + i)));
                 }
-            multiply(P_block, padded, G_rows, padded, d, block, d);
+            multiply_rows(P_block, padded, G_rows, padded, d, block, d);
             write(dq + 2 * D, row, _mm512_set1_ps(1.0f));
         }
         for (int64_t row = 0; row < padded; row += 2)
@@ -246,11 +217,11 @@ void attention_backward(const AttentionArguments& a, int64_t first, int64_t last
                                     _mm512_slli_epi32(_mm512_cvtepu16_epi32(narrowed[1]), 16)));
             }
         for (int64_t row = 0; row < L; row += kBlock) {
-            multiply(dS + row * padded, padded, Q_rows, padded, d, block, d);
+            multiply_rows(dS + row * padded, padded, Q_rows, padded, d, block, d);
             write(dq + D, row, scaled);
         }
         for (int64_t row = 0; row < d; row += kBlock)
-            multiply(Kt + row * padded, padded, dS_rows, padded, padded, dQ + row * padded, padded);
+            multiply_rows(Kt + row * padded, padded, dS_rows, padded, padded, dQ + row * padded, padded);
         for (int64_t row = 0; row < L; row += 16)
             for (int64_t j = 0; j < d; j += 16) {
                 __m512i r[16];
@@ -264,5 +235,10 @@ void attention_backward(const AttentionArguments& a, int64_t first, int64_t last
     }
 }
 
-}  // namespace cpu_amx
+}  // namespace
+
+const AttentionKernels attention_kernels = {attention_scratch, attention_backward_scratch, attention,
+                                           attention_backward};
+
+}  // namespace PECLIP_UNIT
 }  // namespace peclip_fast

@@ -1,7 +1,5 @@
 #include "cpu/feed_forward/kernels.h"
 
-#include <stdexcept>
-
 #include "cpu/instruction_set.h"
 #include "cpu/packed_weight.h"
 
@@ -13,7 +11,7 @@ void activate(const ActivationArguments& a, int threads,
     parallel(a.rows, threads, [&](int64_t first, int64_t last) { kernel(a, first, last); });
 }
 
-#ifdef PECLIP_AMX
+#ifdef PECLIP_BF16
 // Rows of a task: as many as keep their hidden numbers in the second cache, some of which others use, and few
 // enough that each thread gets several tasks.
 int64_t rows_per_task(const FeedForwardArguments& a, int threads) {
@@ -25,20 +23,20 @@ int64_t rows_per_task(const FeedForwardArguments& a, int threads) {
 }
 
 void run(const FeedForwardArguments& a, bool backward, int threads) {
-    using namespace cpu_amx;
-    if (*amx_missing()) throw std::runtime_error(amx_missing());
+    const LinearKernels& packing = PECLIP_CHOOSE_UNIT(linear_kernels);
+    const FeedForwardKernels& kernels = PECLIP_CHOOSE_UNIT(feed_forward_kernels);
     if (!backward) prefer_huge_pages(a.hidden, 2 * a.rows * a.first.columns);
-    PackedWeight first(a.first, threads), second(a.second, threads);
+    PackedWeight first(a.first, packing, threads), second(a.second, packing, threads);
     const int64_t rows = rows_per_task(a, threads), tasks = (a.rows + rows - 1) / rows;
     parallel(tasks, threads, [&](int64_t from, int64_t to) {
         Aligned<uint16_t> scratch(rows * (a.first.depth + a.first.columns));
         for (int64_t row = from * rows; row < std::min(to * rows, a.rows); row += rows)
-            feed_forward(a, backward, row, std::min(rows, a.rows - row), first.get(), second.get(),
-                         scratch.get());
+            kernels.run(a, backward, row, std::min(rows, a.rows - row), first.get(), second.get(),
+                        scratch.get());
     });
 }
 #else
-void run(const FeedForwardArguments&, bool, int) { throw std::runtime_error(amx_missing()); }
+void run(const FeedForwardArguments&, bool, int) { require_bf16(); }
 #endif
 
 }  // namespace

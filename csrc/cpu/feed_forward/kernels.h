@@ -1,5 +1,5 @@
-// kernels.cpp is compiled once per instruction set and amx.cpp for AMX; feed_forward.cpp runs
-// the threads.
+// kernels.cpp is compiled once per instruction set and unit.cpp once per unit that multiplies
+// bfloat16; feed_forward.cpp runs the threads.
 #pragma once
 
 #include "cpu/feed_forward/feed_forward.h"
@@ -22,11 +22,18 @@ namespace cpu_avx512 {
 extern const ActivationKernels activation_kernels;
 }
 
+struct FeedForwardKernels {
+    // Handles `count` rows from `row` on. The weights come packed; `scratch`, on a cache line, holds
+    // D + H numbers for each of those rows, rounded up to a multiple of 32.
+    void (*run)(const FeedForwardArguments&, bool backward, int64_t row, int64_t count,
+                const uint16_t* first, const uint16_t* second, uint16_t* scratch);
+};
+
 namespace cpu_amx {
-// Handles `count` rows from `row` on. The weights come packed; `scratch`, on a cache line, holds
-// D + H numbers for each of those rows, rounded up to a multiple of 32.
-void feed_forward(const FeedForwardArguments&, bool backward, int64_t row, int64_t count,
-                  const uint16_t* first, const uint16_t* second, uint16_t* scratch);
-}  // namespace cpu_amx
+extern const FeedForwardKernels feed_forward_kernels;
+}
+namespace cpu_avx512_bf16 {
+extern const FeedForwardKernels feed_forward_kernels;
+}
 
 }  // namespace peclip_fast

@@ -1,10 +1,10 @@
-// Products with a weight on the CPU's matrix unit, and the packing of weights for them.
+// Products with a weight in bfloat16, and the packing of weights for them.
 //
 // Everything here has internal linkage and uses no library template, see elementary.h.
-#include "cpu/amx_product.h"
+#include "cpu/product.h"
 
 namespace peclip_fast {
-namespace cpu_amx {
+namespace PECLIP_UNIT {
 namespace {
 
 struct WideRows {  // rows of a float32 matrix, rounded
@@ -35,8 +35,6 @@ void pack(const Matrix& W, const Weight& w, int64_t first, int64_t last, uint16_
         }
 }
 
-}  // namespace
-
 void pack_weight(const Weight& w, int64_t first, int64_t last, uint16_t* packed) {
     const int64_t rows = w.by_rows ? w.depth : w.columns, stride = w.by_rows ? w.columns : w.depth;
     uint16_t* to = packed + first * kPanel * w.depth;
@@ -48,7 +46,7 @@ void pack_weight(const Weight& w, int64_t first, int64_t last, uint16_t* packed)
 
 void linear(const LinearArguments& a, const LinearTask& task, const uint16_t* packed,
             uint16_t* scratch) {
-    const Tiles tiles;
+    const Unit unit;
     const int64_t depth = a.weight.depth, columns = a.weight.columns;
     const Writer write(a.output, a.rows, columns);
     const int64_t count = smaller(kRowsPerTask, a.rows - task.row);
@@ -94,7 +92,7 @@ void pack_transposed(const WeightGradientArguments& a, int64_t first, int64_t la
 
 void weight_gradient(const WeightGradientArguments& a, int64_t first, int64_t last,
                      const uint16_t* packed, uint16_t* scratch, float* sums) {
-    const Tiles tiles;
+    const Unit unit;
     const Rows x = {a.x, a.rows, a.x_stride};
     const PairRows pair;
     const int64_t all = blocks(a.rows), step = smaller(all, kRowsPerStep);
@@ -109,10 +107,9 @@ void weight_gradient(const WeightGradientArguments& a, int64_t first, int64_t la
         float* block = sums;
         for (int64_t column = first; column < last; column += kPanel)
             for (int64_t m = 0; m < a.columns; m += kBlock, block += kBlock * kBlock) {
-                row ? load_sums(block) : zero_sums();
                 const uint16_t* dy = packed + m * all + row / 32 * kTile;
-                multiply(dy, dy + 16 * all, scratch + (column - first) * depth, depth);
-                store_sums(block);
+                multiply(dy, dy + 16 * all, scratch + (column - first) * depth, depth, block,
+                         row > 0);
             }
     }
     const float* block = sums;
@@ -122,5 +119,9 @@ void weight_gradient(const WeightGradientArguments& a, int64_t first, int64_t la
                                 narrow(_mm512_load_ps(block), _mm512_load_ps(block + 16)));
 }
 
-}  // namespace cpu_amx
+}  // namespace
+
+const LinearKernels linear_kernels = {pack_weight, linear, pack_transposed, weight_gradient};
+
+}  // namespace PECLIP_UNIT
 }  // namespace peclip_fast

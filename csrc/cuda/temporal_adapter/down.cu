@@ -31,30 +31,33 @@ __device__ void means(const X* const (&rows)[2], int width, int depth, bool alig
 }
 
 // X is T or float.
-template <class T, class X, bool kNormalise>
-__global__ void __launch_bounds__(kProjectionThreads<T, 0>, 1) down_kernel(CudaDownArguments a) {
+template <class T, class X, bool kNormalise, bool kPlain>
+__global__ void __launch_bounds__(kProjectionThreads<T, 0, kPlain>, 1)
+down_kernel(CudaDownArguments a) {
     extern __shared__ uint4 shared[];
     constexpr bool kExact = sizeof(T) == 2 && sizeof(X) == 2;
     const Sizes n = a.sizes;
     const int lane = threadIdx.x % kWarp, c = lane % 4, warps = blockDim.x / kWarp;
     const int total = n.batch * n.frames * n.tokens, depth = ceil_divide(n.width, kTileDepth);
     const int first = blockIdx.y * a.groups;
-    const int groups = min(a.groups, ceil_divide(n.hidden, 32) - first);
+    const int groups = kPlain ? kDownGroups : min(a.groups, ceil_divide(n.hidden, 32) - first);
+    const bool aligned = kPlain || a.x.aligned;
     const T* weight = stage<T>(a.weight, int64_t(first) * 4 * depth * kWarp,
-                               groups * 4 * depth * kWarp, a.resident, shared);
+                               groups * 4 * depth * kWarp, kPlain || a.resident, shared);
     __syncthreads();  // the weights are there
 
     const int tiles = ceil_divide(total, kTileRows);
-    for (int tile = blockIdx.x * warps + threadIdx.x / kWarp; tile < tiles;
+    // The tiles of a last round that isn't full are spread over the multiprocessors.
+    for (int tile = threadIdx.x / kWarp * gridDim.x + blockIdx.x; tile < tiles;
          tile += gridDim.x * warps) {
         int row[2];
         const X* rows[2];
         for (int i = 0; i < 2; ++i) {
             row[i] = tile * kTileRows + lane / 4 + 8 * i;
-            rows[i] = row_of<const X>(a.x, n, min(row[i], total - 1));
+            rows[i] = row_of<const X>(a.x, Place(n, min(row[i], total - 1)));
         }
         float pivot[2] = {}, sum[2] = {}, square[2] = {}, product[2] = {};
-        if (kNormalise && !kExact) means(rows, n.width, depth, a.x.aligned, pivot);
+        if (kNormalise && !kExact) means(rows, n.width, depth, aligned, pivot);
         float sums[kDownGroups][4][4] = {};
         for (int k0 = 0; k0 < depth; k0 += kStages<X>) {
             Chunk<X> x[kStages<X>][2];
@@ -62,12 +65,13 @@ __global__ void __launch_bounds__(kProjectionThreads<T, 0>, 1) down_kernel(CudaD
             for (int stage = 0; stage < kStages<X>; ++stage) {
                 const int from = (k0 + stage) * kTileDepth + c * kChunk;
                 for (int i = 0; i < 2; ++i)
-                    x[stage][i] = load_chunk(rows[i], from, n.width, a.x.aligned);
+                    x[stage][i] = kPlain ? load_aligned(rows[i] + from)
+                                         : load_chunk(rows[i], from, n.width, aligned);
             }
 #pragma unroll
             for (int stage = 0; stage < kStages<X>; ++stage) {
                 const int k = k0 + stage, from = k * kTileDepth + c * kChunk;
-                if (k >= depth) continue;
+                if (!kPlain && k >= depth) continue;
                 float v[kChunk] = {};
                 if (a.vector) unpack(load_aligned(a.vector + from), v);
                 Chunk<T> operand[2];
@@ -78,7 +82,7 @@ __global__ void __launch_bounds__(kProjectionThreads<T, 0>, 1) down_kernel(CudaD
 #pragma unroll
                     for (int j = 0; j < kChunk; ++j) {
                         if (kNormalise && !kExact)
-                            values[j] = from + j < n.width ? values[j] - pivot[i] : 0.0f;
+                            values[j] = kPlain || from + j < n.width ? values[j] - pivot[i] : 0.0f;
                         if (kNormalise) {
                             sum[i] += values[j];
                             square[i] += values[j] * values[j];
@@ -146,9 +150,14 @@ __global__ void __launch_bounds__(kProjectionThreads<T, 0>, 1) down_kernel(CudaD
 
 template <class T, class X, bool kNormalise>
 void run(const CudaDownArguments& a, uintptr_t stream) {
-    launch_projection(down_kernel<T, X, kNormalise>, a,
-                      down_plan<T>(a.sizes.width, a.sizes.hidden, shared_memory_limit()),
-                      kProjectionThreads<T, 0>, stream);
+    const int width = a.sizes.width, hidden = a.sizes.hidden;
+    const ProjectionPlan plan = down_plan<T>(width, hidden, shared_memory_limit());
+    if constexpr (sizeof(T) == 2)
+        if (a.x.aligned && down_is_plain<T>(plan, width, hidden))
+            return launch_projection(down_kernel<T, X, kNormalise, true>, a, plan,
+                                     kProjectionThreads<T, 0, true>, stream);
+    launch_projection(down_kernel<T, X, kNormalise, false>, a, plan,
+                      kProjectionThreads<T, 0, false>, stream);
 }
 
 template <bool kNormalise>

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "cuda/temporal_adapter/temporal_adapter.h"
@@ -75,8 +76,16 @@ void with_type(Type type, Run run) {
 // The projections between D and h: a warp takes 16 rows, and the weights of `groups` times 32
 // columns lie in shared memory. A block has as many warps as registers allow; `depth` is of what a
 // warp holds, in tiles of 32.
-template <class T, int kDepth>
-constexpr int kProjectionThreads = sizeof(T) == 4 || kDepth > 3 ? 256 : 384;
+//
+// Each kernel has two forms. The general one takes all that the operator takes. The plain one is
+// compiled for what a model asks for: rows that start on 16 bytes, whole chunks, tiles and groups,
+// dtypes that are known, and weights that lie in shared memory, so that none of it is asked for in
+// an inner loop. That of up needs few enough registers for 16 warps: 8 clips of the paper's size,
+// 1,592 tiles of rows, are one round on an H200. kDepth is 0 for down, whose plain form keeps its
+// loads in flight in registers, too, and would spill with more than 8 warps.
+template <class T, int kDepth, bool kPlain>
+constexpr int kProjectionThreads =
+    sizeof(T) == 4 || kDepth > 3 ? 256 : !kPlain ? 384 : kDepth > 0 ? 512 : 256;
 
 struct ProjectionPlan {
     int groups;  // of 32 columns, per block
@@ -112,6 +121,24 @@ ProjectionPlan up_plan(int width, int hidden, int limit) {
     return projection_plan<T>(width, depth, ceil_divide(width, 32), limit);
 }
 
+// Whether the plain form of down takes these sizes, rows that are aligned given.
+template <class T>
+bool down_is_plain(const ProjectionPlan& plan, int width, int hidden) {
+    return sizeof(T) == 2 && plan.resident && plan.groups == kDownGroups && width % 128 == 0 &&
+           ceil_divide(hidden, 32) % kDownGroups == 0;
+}
+
+// And of up, whose warps hold kPlainDepth tiles of h. Compute capability 7.5, whose blocks have no
+// more shared memory than this, needs more registers for bfloat16, which it has no products of.
+constexpr int kPlainDepth = 3;
+constexpr int kSharedMemoryOf75 = 64 << 10;
+template <class T>
+bool up_is_plain(const ProjectionPlan& plan, int width, int hidden, int limit) {
+    const bool products = !std::is_same_v<T, __nv_bfloat16> || limit > kSharedMemoryOf75;
+    return sizeof(T) == 2 && products && plan.resident && width % 32 == 0 &&
+           ceil_divide(hidden, kTileDepth) == kPlainDepth;
+}
+
 template <class Arguments>
 void launch_projection(void (*kernel)(Arguments), Arguments arguments, ProjectionPlan plan,
                        int threads, uintptr_t stream) {
@@ -132,10 +159,19 @@ __device__ inline const T* stage(const void* weight, int64_t first, int chunks, 
                                  void* shared) {
     const T* from = static_cast<const T*>(weight) + first * kChunk;
     if (!resident) return from;
+    constexpr int kAhead = 8;  // loads in flight: each takes most of a microsecond
     uint4* to = static_cast<uint4*>(shared);
+    const uint4* source = reinterpret_cast<const uint4*>(from);
     const int count = chunks * int(sizeof(Chunk<T>) / sizeof(uint4));
-    for (int i = threadIdx.x; i < count; i += blockDim.x)
-        to[i] = __ldg(reinterpret_cast<const uint4*>(from) + i);
+    for (int i = threadIdx.x; i < count; i += kAhead * blockDim.x) {
+        uint4 held[kAhead];
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j)
+            if (i + j * int(blockDim.x) < count) held[j] = __ldg(source + i + j * blockDim.x);
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j)
+            if (i + j * int(blockDim.x) < count) to[i + j * blockDim.x] = held[j];
+    }
     return static_cast<const T*>(shared);
 }
 
@@ -145,11 +181,27 @@ __device__ inline Chunk<T> column_chunk(const T* weight, int tile, int depth, in
     return read(weight + (int64_t(tile * depth + k) * kWarp + threadIdx.x % kWarp) * kChunk);
 }
 
-// Where row r of the flattened (b, t, l) starts.
+// A number of a weight.
 template <class T>
-__device__ inline T* row_of(const Wide& tensor, const Sizes& n, int r) {
-    const int l = r % n.tokens, frame = r / n.tokens, t = frame % n.frames, b = frame / n.frames;
-    return static_cast<T*>(tensor.data) + b * tensor.b + t * tensor.t + l * tensor.l;
+__device__ inline float number_of(const Weight& weight, int64_t i) {
+    return weight.single ? static_cast<const float*>(weight.data)[i]
+                         : to_float(static_cast<const T*>(weight.data)[i]);
+}
+
+// Row r of the flattened (b, t, l).
+struct Place {
+    int b, t, l;
+
+    __device__ Place(const Sizes& n, int r) {
+        const int frame = r / n.tokens;
+        l = r - frame * n.tokens, b = frame / n.frames, t = frame - b * n.frames;
+    }
+};
+
+// Where it starts.
+template <class T>
+__device__ inline T* row_of(const Wide& tensor, const Place& p) {
+    return static_cast<T*>(tensor.data) + p.b * tensor.b + p.t * tensor.t + p.l * tensor.l;
 }
 
 }  // namespace peclip_fast

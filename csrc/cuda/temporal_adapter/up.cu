@@ -17,16 +17,29 @@ struct Raw {
     uint4 bits[2];
 };
 
+// What is known of the three D-wide tensors: nothing, or that they are aligned and whole chunks
+// wide, all of T, or x of T and the others, which are there, of float32.
+enum Form { kGeneral, kAllOfT, kOthersSingle };
+
 template <class T>
-__device__ inline Raw load_raw(const Wide& tensor, const Sizes& n, int row, int column) {
+__device__ inline void* start_of(const Wide& tensor, bool single, const Place& place) {
+    return single ? static_cast<void*>(row_of<float>(tensor, place)) : row_of<T>(tensor, place);
+}
+
+// Of a row's start; `whole` if no number of the chunk lies behind the row's end.
+template <class T>
+__device__ inline Raw load_raw(const void* row, bool single, int column, int width, bool aligned,
+                               bool whole) {
     Raw raw = {};
-    if (tensor.single) {
-        const auto chunk = load_chunk(row_of<const float>(tensor, n, row), column, n.width,
-                                      tensor.aligned);
+    if (single) {
+        const float* from = static_cast<const float*>(row);
+        const auto chunk = whole ? load_aligned(from + column)
+                                 : load_chunk(from, column, width, aligned);
         raw.bits[0] = chunk.bits[0], raw.bits[1] = chunk.bits[1];
     } else {
-        const auto chunk = load_chunk(row_of<const T>(tensor, n, row), column, n.width,
-                                      tensor.aligned);
+        const T* from = static_cast<const T*>(row);
+        const auto chunk = whole ? load_aligned(from + column)
+                                 : load_chunk(from, column, width, aligned);
         memcpy(&raw, &chunk, sizeof(chunk));
     }
     return raw;
@@ -44,13 +57,12 @@ __device__ inline void unpack_raw(const Raw& raw, bool single, float (&values)[k
 }
 
 template <class T>
-__device__ inline void store_raw(const Wide& tensor, const Sizes& n, int row, int column,
+__device__ inline void store_raw(void* row, bool single, int column, int width, bool aligned,
                                  const float (&values)[kChunk]) {
-    if (tensor.single)
-        store_chunk(row_of<float>(tensor, n, row), column, n.width, tensor.aligned,
-                    pack<float>(values));
+    if (single)
+        store_chunk(static_cast<float*>(row), column, width, aligned, pack<float>(values));
     else
-        store_chunk(row_of<T>(tensor, n, row), column, n.width, tensor.aligned, pack<T>(values));
+        store_chunk(static_cast<T*>(row), column, width, aligned, pack<T>(values));
 }
 
 // What the LayerNorm's derivative needs of a row apart from its D numbers.
@@ -114,28 +126,50 @@ __device__ Row backward_row(const CudaUpArguments& a, int row, bool exists,
         }
         const float last[kChunk] = {r.ds * r.rstd};
         if (c == 0) store_chunk(scaled, h, h + kChunk, true, pack<T>(last));
+        if (c == 1) {  // another lane's work, at the same time
+            T high[2];
+            const float std = 1.0f / r.rstd;
+            round_pair(high, r.mean, std);
+            const float moments[kChunk] = {r.mean, r.mean - to_float(high[0]), std,
+                                           std - to_float(high[1])};
+            store_chunk(static_cast<T*>(a.moments) + int64_t(row) * kChunk, 0, kChunk, true,
+                        pack<T>(moments));
+        }
     }
     return r;
 }
 
-// kDepth: tiles of 32 that h fills at most.
-template <class T, int kDepth, bool kBackward>
-__global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(CudaUpArguments a) {
+// kDepth: tiles of 32 that h fills at most, and in a plain form exactly.
+template <class T, int kDepth, bool kBackward, int kForm>
+__global__ void __launch_bounds__(kProjectionThreads<T, kDepth, kForm != kGeneral>, 1)
+up_kernel(CudaUpArguments a) {
     extern __shared__ uint4 shared[];
+    constexpr bool kPlain = kForm != kGeneral;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    if (kPlain && std::is_same_v<T, __nv_bfloat16>) return;  // it is never started: up_is_plain
+#endif
+    const bool x_single = !kPlain && a.x.single;
+    const bool other_single = kPlain ? kForm == kOthersSingle : a.other.single;
+    const bool out_single = kPlain ? kForm == kOthersSingle : a.out.single;
+    const bool has_other = kPlain || a.other.data;
     const Sizes n = a.sizes;
     const int lane = threadIdx.x % kWarp, c = lane % 4, warps = blockDim.x / kWarp;
-    const int total = n.batch * n.frames * n.tokens, depth = ceil_divide(n.hidden, kTileDepth);
+    const int total = n.batch * n.frames * n.tokens;
+    const int depth = kPlain ? kDepth : ceil_divide(n.hidden, kTileDepth);
     const int first = blockIdx.y * a.groups;
     const int groups = min(a.groups, ceil_divide(n.width, 32) - first);
     const T* weight = stage<T>(a.weight, int64_t(first) * 4 * depth * kWarp,
-                               groups * 4 * depth * kWarp, a.resident, shared);
+                               groups * 4 * depth * kWarp, kPlain || a.resident, shared);
     __syncthreads();  // the weights are there
 
     const int tiles = ceil_divide(total, kTileRows);
-    for (int tile = blockIdx.x * warps + threadIdx.x / kWarp; tile < tiles;
+    // The tiles of a last round that isn't full are spread over the multiprocessors.
+    for (int tile = threadIdx.x / kWarp * gridDim.x + blockIdx.x; tile < tiles;
          tile += gridDim.x * warps) {
         int row[2];
         bool exists[2];
+        const void *x_row[2], *other_row[2];
+        void* out_row[2];
         Chunk<T> operand[2][kDepth] = {};
         Row of[2] = {};
 #pragma unroll
@@ -143,6 +177,10 @@ __global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(Cu
             row[i] = tile * kTileRows + lane / 4 + 8 * i;
             exists[i] = row[i] < total;
             row[i] = min(row[i], total - 1);
+            const Place place(n, row[i]);
+            x_row[i] = start_of<T>(a.x, x_single, place);
+            other_row[i] = has_other ? start_of<T>(a.other, other_single, place) : nullptr;
+            out_row[i] = start_of<T>(a.out, out_single, place);
             const T* from = static_cast<const T*>(a.hidden) + int64_t(row[i]) * n.hidden;
 #pragma unroll
             for (int k = 0; k < kDepth; ++k)
@@ -156,7 +194,7 @@ __global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(Cu
             of[i].factor = scaling == Scaling::kAfterUp ? s : 1.0f;
 #pragma unroll
             for (int k = 0; k < kDepth; ++k) {
-                if (k >= depth) continue;
+                if (!kPlain && k >= depth) continue;
                 float values[kChunk];
                 unpack(operand[i][k], values);
 #pragma unroll
@@ -170,14 +208,16 @@ __global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(Cu
             Raw x[2], other[2] = {};
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                x[i] = load_raw<T>(a.x, n, row[i], column);
-                if (a.other.data) other[i] = load_raw<T>(a.other, n, row[i], column);
+                x[i] = load_raw<T>(x_row[i], x_single, column, n.width, a.x.aligned, kPlain);
+                if (has_other)
+                    other[i] = load_raw<T>(other_row[i], other_single, column, n.width,
+                                           a.other.aligned, kPlain);
             }
             float v[kChunk] = {}, sums[4][4] = {};
             if (a.vector) unpack(load_aligned(a.vector + column), v);
 #pragma unroll
             for (int k = 0; k < kDepth; ++k) {
-                if (k >= depth) continue;
+                if (!kPlain && k >= depth) continue;
 #pragma unroll
                 for (int i = 0; i < 4; ++i)
                     multiply(sums[i], operand[0][k], operand[1][k],
@@ -186,8 +226,8 @@ __global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(Cu
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 float values[kChunk], onto[kChunk] = {};
-                unpack_raw<T>(x[i], a.x.single, values);
-                if (a.other.data) unpack_raw<T>(other[i], a.other.single, onto);
+                unpack_raw<T>(x[i], x_single, values);
+                if (has_other) unpack_raw<T>(other[i], other_single, onto);
 #pragma unroll
                 for (int j = 0; j < kChunk; ++j) {
                     const float product = sums[j / 2][2 * i + j % 2];
@@ -200,25 +240,44 @@ __global__ void __launch_bounds__(kProjectionThreads<T, kDepth>, 1) up_kernel(Cu
                         values[j] = onto[j] + values[j] + (product + of[i].factor * v[j]);
                     }
                 }
-                if (exists[i]) store_raw<T>(a.out, n, row[i], column, values);
+                if (exists[i])
+                    store_raw<T>(out_row[i], out_single, column, kPlain ? column + kChunk : n.width,
+                                 kPlain || a.out.aligned, values);
             }
         }
     }
 }
 
-template <class T, int kDepth, bool kBackward>
-void run(const CudaUpArguments& a, uintptr_t stream) {
-    launch_projection(up_kernel<T, kDepth, kBackward>, a,
-                      up_plan<T>(a.sizes.width, a.sizes.hidden, shared_memory_limit()),
-                      kProjectionThreads<T, kDepth>, stream);
+template <class T>
+Form form_of(const CudaUpArguments& a, const ProjectionPlan& plan, int limit) {
+    const bool known = a.other.data && !a.x.single && a.other.single == a.out.single;
+    const bool aligned = a.x.aligned && a.other.aligned && a.out.aligned;
+    if (!known || !aligned || !up_is_plain<T>(plan, a.sizes.width, a.sizes.hidden, limit))
+        return kGeneral;
+    return a.out.single ? kOthersSingle : kAllOfT;
+}
+
+template <class T, int kDepth, bool kBackward, int kForm>
+void run(const CudaUpArguments& a, const ProjectionPlan& plan, uintptr_t stream) {
+    launch_projection(up_kernel<T, kDepth, kBackward, kForm>, a, plan,
+                      kProjectionThreads<T, kDepth, kForm != kGeneral>, stream);
 }
 
 template <bool kBackward>
 void project(Type type, const CudaUpArguments& a, uintptr_t stream) {
     with_type(type, [&](auto number) {
         using T = decltype(number);
-        a.sizes.hidden <= 3 * kTileDepth ? run<T, 3, kBackward>(a, stream)
-                                         : run<T, 6, kBackward>(a, stream);
+        const int limit = shared_memory_limit();
+        const ProjectionPlan plan = up_plan<T>(a.sizes.width, a.sizes.hidden, limit);
+        if constexpr (sizeof(T) == 2) {
+            const Form form = form_of<T>(a, plan, limit);
+            if (form == kAllOfT)
+                return run<T, kPlainDepth, kBackward, kAllOfT>(a, plan, stream);
+            if (form == kOthersSingle)
+                return run<T, kPlainDepth, kBackward, kOthersSingle>(a, plan, stream);
+        }
+        a.sizes.hidden <= 3 * kTileDepth ? run<T, 3, kBackward, kGeneral>(a, plan, stream)
+                                         : run<T, 6, kBackward, kGeneral>(a, plan, stream);
     });
 }
 

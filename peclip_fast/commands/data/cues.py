@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peclip_fast.commands.data.shared import data_line, read
-from peclip_fast.commands.options import required
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.options import required
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.errors import InputError
 from peclip_fast.files import check_writable, write_bytes
 from peclip_fast.locks import locked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peclip_fast.commands.options import OF_SPLITS, CommandLine, CommandLineValues, positive
+from peclip_fast.commands.shared.options import OF_SPLITS, CommandLine, CommandLineValues, positive
 from peclip_fast.config.run import RunConfig
 
 OPTIONS = (*OF_SPLITS, "data.num_workers")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peclip_fast.commands.data.shared import data_line, read
-from peclip_fast.commands.running import run_command
+from peclip_fast.commands.shared.running import run_command
 from peclip_fast.files import check_writable, write_bytes
 
 DESCRIPTION = """Print the classes with their texts and numbers of clips, the clips' lengths, sizes

@@ -61,6 +61,7 @@ class FineCLIPERConfig(ModelConfig):
 
     title: ClassVar[str] = "FineCLIPER"
     learning_rates: ClassVar[Mapping[str, float]] = {"adapters": 1e-2}
+    cuda_graphs: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("classes", "descriptions")
 
     @property

@@ -30,7 +30,7 @@ _VAL_NAMES = ["Val_AFEW", "AFEW_val", *sorted(TEST_NAMES, key=lambda name: "val"
 _FEATURES = re.compile(r"aligned_?faces|lbp_?top|points|^faces$", re.IGNORECASE)
 
 
-@register_dataset("afew", classes=CLASSES)
+@register_dataset("afew", classes=CLASSES, licence="academic research only, on a signed agreement")
 def read(config: DataConfig) -> DatasetSplits:
     """AFEW's training and validation sets."""
     require_fold(config, 1)

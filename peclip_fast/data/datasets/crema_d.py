@@ -25,7 +25,7 @@ _FOLDS = 5
 _NAME = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_(?:LO|MD|HI|XX?)")
 
 
-@register_dataset("crema-d", classes=CLASSES)
+@register_dataset("crema-d", classes=CLASSES, licence="Open Database License (ODbL) 1.0")
 def read(config: DataConfig) -> DatasetSplits:
     """One actor-disjoint fold of CREMA-D."""
     fold = require_fold(config, _FOLDS)

@@ -26,7 +26,7 @@ _TEST_CLIPS = (2341, 2341, 2340, 2339, 2336)
 _FOLD_1_TEST_PER_CLASS = (489, 379, 534, 435, 294, 29, 181)
 
 
-@register_dataset("dfew", classes=CLASSES)
+@register_dataset("dfew", classes=CLASSES, licence="academic research only, on a signed agreement")
 def read(config: DataConfig) -> DatasetSplits:
     """One fold of DFEW."""
     fold = require_fold(config, len(_TEST_CLIPS))

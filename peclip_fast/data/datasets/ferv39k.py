@@ -22,7 +22,9 @@ _TRAIN_CLIPS = 31_088
 _TEST_PER_CLASS = (1473, 1393, 1958, 1487, 638, 467, 431)
 
 
-@register_dataset("ferv39k", classes=CLASSES)
+@register_dataset(
+    "ferv39k", classes=CLASSES, licence="academic research only, on a signed agreement"
+)
 def read(config: DataConfig) -> DatasetSplits:
     """FERV39k, all scenes."""
     require_fold(config, 1)

@@ -33,6 +33,8 @@ CLASSES = (
     "disappointment",
 )
 
+LICENCE = "non-commercial research only, on a signed agreement"
+
 _SINGLE_CLIPS = 9_172
 _FOLDS = 5
 _CLIP_FOLDERS = ["data/frames", "frames", "data/clips", "clips"]
@@ -40,7 +42,7 @@ _CLIP_FOLDERS = ["data/frames", "frames", "data/clips", "clips"]
 _Line = tuple[str, str, str]  # source, clip name, label
 
 
-@register_dataset("mafw", classes=CLASSES)
+@register_dataset("mafw", classes=CLASSES, licence=LICENCE)
 def read_single(config: DataConfig) -> DatasetSplits:
     """One fold of the 11 single expressions, in the paper's order."""
     fold, clips, train, test = _read_fold(config, "single")
@@ -51,7 +53,7 @@ def read_single(config: DataConfig) -> DatasetSplits:
     return splits
 
 
-@register_dataset("mafw-compound")
+@register_dataset("mafw-compound", licence=LICENCE)
 def read_compound(config: DataConfig) -> DatasetSplits:
     """One fold of the compound expressions.
 

@@ -39,7 +39,7 @@ _ACTOR = re.compile(r"Actor_\d+", re.IGNORECASE)
 _NAME = re.compile(r"(\d\d)-((?:\d\d-){5}(\d\d))")
 
 
-@register_dataset("ravdess", classes=CLASSES)
+@register_dataset("ravdess", classes=CLASSES, licence="CC BY-NC-SA 4.0")
 def read(config: DataConfig) -> DatasetSplits:
     """One actor-disjoint fold of RAVDESS."""
     fold = require_fold(config, _FOLDS)

@@ -77,7 +77,7 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packe
 
 
 @contextlib.contextmanager
-def named_errors(path: Path, what: str) -> Iterator[None]:
+def named_errors(path: Path | str, what: str) -> Iterator[None]:
     """Makes ``InputError: path: what: reason`` of whatever FFmpeg says."""
     try:
         yield

@@ -71,13 +71,28 @@ class VideoFile:
         with named_errors(self._path, "decoding failed"):
             return np.stack([images[number] for number in numbers])
 
+    def some(self, indices: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(index, frame) of some frames, in ascending order; uint8 RGB (H, W, 3).
+
+        As far as the decoder gives them in order, one at a time is in memory.
+        """
+        first = self._frames.start
+        wanted = sorted({first + index for index in indices})
+        if wanted:
+            for number, image in zip(wanted, self._in_order(wanted), strict=True):
+                yield number - first, image
+
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Every frame in order, as uint8 RGB (H, W, 3); one at a time in memory."""
+        return self._in_order(self._frames)
+
+    def _in_order(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """The frames of ascending numbers."""
         # Where a decoder holds back too few frames, they come in another order than they are shown.
         held: dict[int, NDArray[np.uint8]] = {}
-        following = iter(self._frames)
-        wanted = next(following)
-        for number, image in self._images(set(self._frames)):
+        following = iter(numbers)
+        wanted = next(following, -1)
+        for number, image in self._images(set(numbers)):
             held[number] = image
             while wanted in held:
                 yield held.pop(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -12,6 +13,13 @@ from peclip_fast.errors import InputError
 # The device types on which DALI passed its tests and was faster than PyAV: `auto` takes it there.
 # It has never been run on a GPU, so "cuda" doesn't stand here.
 VERIFIED: frozenset[str] = frozenset()
+_found_good: set[str] = set()  # where a trial on this machine, with a run's clips, said so
+
+
+def install(devices: Collection[str]) -> None:
+    """Have ``auto`` take DALI on these types of devices, in place of what was installed."""
+    _found_good.clear()
+    _found_good.update(devices)
 
 
 def choose_decoder(
@@ -30,7 +38,8 @@ def choose_decoder(
             the model sees.
     """
     if name == "auto":
-        able = frames_alone and device.type in VERIFIED and dali_missing() is None
+        good = device.type in VERIFIED or device.type in _found_good
+        able = frames_alone and good and dali_missing() is None
         name = "dali" if able else "pyav"
     if name == "dali":
         if not frames_alone:
@@ -52,3 +61,10 @@ def dali_missing() -> str | None:
     except ImportError as error:
         return f"NVIDIA DALI can't be used ({error}): pip install 'peclip-fast[dali]'"
     return None
+
+
+def dali_version() -> str:
+    """Of the DALI that is here."""
+    import nvidia.dali
+
+    return str(nvidia.dali.__version__)

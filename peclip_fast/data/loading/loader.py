@@ -101,7 +101,7 @@ def make_loader(
 
     Args:
         dataset: training sets are shuffled, others keep their order.
-        batch_size: clips per batch and process.
+        batch_size: clips per batch, over all processes.
         rank: of this process.
         world_size: number of processes; each clip goes to one of them.
         device: of the model. DALI's frames come on it; others come on the CPU, in page-locked

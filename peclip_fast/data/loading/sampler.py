@@ -14,17 +14,16 @@ from peclip_fast.data.randomness import derived_generator
 class ClipBatchSampler(Sampler[list[ClipKey]]):
     """Batches of clips for one process; every clip comes once per epoch over all processes.
 
-    Training shuffles by (seed, epoch). Each step takes the next ``batch_size * world_size`` clips
-    and deals them out in turn, so all ranks have the same number of batches, and one process with
-    twice the batch sees the clips that two processes see. The last step takes what is left; if
-    that would leave a rank with nothing, it joins the step before.
+    The order of an epoch is cut into batches, and the clips of each batch are dealt out in turn. So
+    what a batch holds, and how many there are, doesn't depend on the number of processes: an epoch
+    that some have begun is ended by any others. All processes have as many batches; of the last
+    one, which takes what is left, a process may get nothing.
 
-    Evaluation keeps the order and deals the clips out in turn without repeating any, so ranks may
-    differ by one clip and by one batch.
+    Training shuffles by (seed, epoch); evaluation keeps the order.
 
     Args:
         num_clips: clips in the dataset.
-        batch_size: clips per batch and process.
+        batch_size: clips per batch, over all processes.
         shuffle: training order, otherwise evaluation order.
         seed: of the shuffling.
         rank: of this process.
@@ -61,30 +60,24 @@ class ClipBatchSampler(Sampler[list[ClipKey]]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of this process in a whole epoch."""
-        if not self.shuffle:
-            return -(-len(range(self.rank, self.num_clips, self.world_size)) // self.batch_size)
-        step = self.batch_size * self.world_size
-        full, left = divmod(self.num_clips, step)
-        return full + (left >= self.world_size or full == 0)
+        """Batches of a whole epoch, in each process."""
+        return -(-self.num_clips // self.batch_size)
 
     @property
     def most_clips(self) -> int:
-        """Clips of a batch, at most: the last one of training may have taken in one more."""
-        return self.batch_size + 1
+        """Clips of a batch of this process, at most."""
+        return len(range(self.rank, self.batch_size, self.world_size))
 
     def __len__(self) -> int:
         """Batches of the next pass."""
         return max(0, self.batches_per_epoch - self.start_batch)
 
     def __iter__(self) -> Iterator[list[ClipKey]]:
-        epoch, total = self.epoch, self.batches_per_epoch
+        epoch, size = self.epoch, self.batch_size
         order = list(range(self.num_clips))
         if self.shuffle:
             generator = derived_generator(self.seed, epoch)
             order = torch.randperm(self.num_clips, generator=generator).tolist()
-        step = self.batch_size * self.world_size
-        for batch in range(self.start_batch, total):
-            end = self.num_clips if self.shuffle and batch == total - 1 else (batch + 1) * step
-            chosen = order[batch * step : end][self.rank :: self.world_size]
+        for batch in range(self.start_batch, self.batches_per_epoch):
+            chosen = order[batch * size : (batch + 1) * size][self.rank :: self.world_size]
             yield [(epoch, index) for index in chosen]

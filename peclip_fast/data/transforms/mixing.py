@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,53 +11,64 @@ from numpy.typing import NDArray
 from peclip_fast.config.data import MixConfig
 
 
-def mix_batch(
-    frames: torch.Tensor,
-    targets: torch.Tensor,
-    config: MixConfig,
-    *,
-    seed: int,
-    step: int,
-    rank: int = 0,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mixes the clips of a batch with each other, or leaves them.
+class Mixing(NamedTuple):
+    """How the clips of a batch are mixed with each other.
 
-    The draws are a function of (seed, step, rank) and the same on every device, so a resumed
+    Args:
+        partners: (B,) int64, the clip that each clip is mixed with.
+        keep: bool (H, W), the pixels that a clip keeps in FMix; None in Mixup.
+        share: what a clip counts in its target, and in Mixup in its pixels.
+    """
+
+    partners: torch.Tensor
+    keep: torch.Tensor | None
+    share: float
+
+    def to(self, device: torch.device) -> Mixing:
+        """The same on a device, through pinned memory: a copy from other memory waits for all that
+        the GPU has to do."""
+        if device.type == "cpu":
+            return self
+        keep = None if self.keep is None else _pinned_to(self.keep, device)
+        return Mixing(_pinned_to(self.partners, device), keep, self.share)
+
+
+def draw_mixing(
+    clips: int, shape: tuple[int, int], config: MixConfig, *, seed: int, step: int, rank: int = 0
+) -> Mixing | None:
+    """How a batch is mixed, on the CPU; None leaves it as it is.
+
+    The draws are a function of (seed, step, rank) and the same for every device, so a resumed
     run goes on as if it had not stopped.
 
     Args:
-        frames: float (B, T, 3, H, W), on any device; not changed.
-        targets: one-hot float (B, C).
+        clips: of the batch.
+        shape: height and width of the frames.
         config: probabilities and parameters.
         seed: of the run.
         step: number of the training batch from the start of the run.
         rank: of the process; ranks draw on their own.
-
-    Returns:
-        Frames (B, T, 3, H, W) and soft targets (B, C).
     """
     rng = np.random.default_rng((seed, step, rank))
     choice = rng.random()
-    if len(frames) == 0 or choice >= config.mixup + config.fmix:
-        return frames, targets
-    partners = _to_device(rng.permutation(len(frames)), frames.device)
+    if clips == 0 or choice >= config.mixup + config.fmix:
+        return None
+    partners = torch.from_numpy(rng.permutation(clips))
     if choice < config.mixup:
         share = float(rng.beta(config.mixup_alpha, config.mixup_alpha))
-        share = min(max(share, config.mixup_min), config.mixup_max)
-        mixed = torch.lerp(frames[partners], frames, share)
-    else:
-        share = float(rng.beta(config.fmix_alpha, config.fmix_alpha))
-        mask = fmix_mask(frames.shape[-2:], share, config.fmix_decay, rng)
-        share = float(mask.mean())
-        keep = _to_device(mask, frames.device)
-        mixed = torch.where(keep, frames, frames[partners])
-    return mixed, torch.lerp(targets[partners], targets, share)
+        return Mixing(partners, None, min(max(share, config.mixup_min), config.mixup_max))
+    share = float(rng.beta(config.fmix_alpha, config.fmix_alpha))
+    mask = fmix_mask(shape, share, config.fmix_decay, rng)
+    return Mixing(partners, torch.from_numpy(mask), float(mask.mean()))
 
 
-def _to_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Through pinned memory, as a copy from other memory waits for all that the GPU has to do."""
-    tensor = torch.from_numpy(values)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+def mix_targets(targets: torch.Tensor, mixing: Mixing) -> torch.Tensor:
+    """Soft targets (B, C) of one-hot float ones on the mixing's device."""
+    return torch.lerp(targets[mixing.partners], targets, mixing.share)
+
+
+def _pinned_to(t: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return t.pin_memory().to(device, non_blocking=True)
 
 
 def fmix_mask(

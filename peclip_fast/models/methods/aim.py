@@ -87,20 +87,20 @@ class AIM(HeadedCLIP):
             return self._over_time(i, x, length)
 
         def joint(i: int, m: Tensor, x: Tensor) -> Tensor:
-            z = self.vision.blocks[i].norm_2(x)
+            z = self.vision.blocks[i].norm_2(x, self._backend)
 
             def add(x: Tensor, factor: float) -> Tensor:
                 added: Tensor = self.joint[i](z, x, factor)
                 return added
 
-            return self._in_some_clips(i, x + m, add, len(x) // length)
+            return self._in_some_clips(i, x + m, add, x.shape[0] // length)
 
         random = self.training and self.config.stochastic_depth > 0
         return Hooks(adapt(self.space), joint, enter, random=random)
 
     def _over_time(self, i: int, x: Tensor, length: int) -> Tensor:
         """Block i's attention among the tokens of one place: (B * T, n, D) -> the same."""
-        tokens, clips = x.shape[1], len(x) // length
+        tokens, clips = x.shape[1], x.shape[0] // length
         rows = x.unflatten(0, (clips, length)).transpose(1, 2).flatten(0, 1)  # (B * n, T, D)
         block = self._blocks_over_time[i]
         qkv = None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterable
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from peclip_fast.config.methods.clip_lora import CLIPLoRAConfig
 from peclip_fast.models.adapted_clip import AdaptedCLIP
+from peclip_fast.models.encoders import NO_HOOKS
 from peclip_fast.models.hooks import Hooks
 from peclip_fast.models.parts.low_rank import LowRank
 from peclip_fast.models.published.checkpoint import PublishedCheckpoint
 from peclip_fast.models.published.clip_lora import load_clip_lora
 from peclip_fast.models.towers import Tower
+from peclip_fast.models.towers.blocks import PlainBlock
 from peclip_fast.registry import register_method
 
 
@@ -48,12 +54,27 @@ class CLIPLoRA(AdaptedCLIP):
     def _hooks(self, name: str) -> Hooks:
         changes = self.lora[name]
         assert isinstance(changes, nn.ModuleList)
+        if not changes:
+            return NO_HOOKS
 
         def qkv(i: int, y: Tensor) -> Tensor:
             added: Tensor = changes[i](y)
             return added
 
         return Hooks(qkv=qkv, random=self.training and self.config.lora_dropout > 0)
+
+    @torch.no_grad()
+    def merged(self) -> CLIPLoRA:
+        """See AdaptedCLIP: W + scale B A in the vision blocks, where q, k and v are one product."""
+        blocks = self.vision.blocks
+        if not all(isinstance(block, PlainBlock) for block in blocks):
+            return self
+        model = copy.deepcopy(self)
+        for i, change in enumerate(cast(Iterable[LowRank], model.lora["vision"])):
+            weight, _ = cast(PlainBlock, model.vision.blocks[i]).packed()
+            weight += change.scale * (change.up @ change.down).flatten(0, 1)
+        model.lora["vision"] = nn.ModuleList()
+        return model
 
     @classmethod
     def from_published(cls, checkpoint: PublishedCheckpoint) -> CLIPLoRA:

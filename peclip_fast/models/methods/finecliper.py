@@ -173,7 +173,7 @@ class FineCLIPER(AdaptedCLIP):
         parallel = part.parallel
 
         def with_parallel(i: int, m: Tensor, x: Tensor) -> Tensor:
-            y: Tensor = parallel[i](self.vision.blocks[i].norm_2(x), x + m)
+            y: Tensor = parallel[i](self.vision.blocks[i].norm_2(x, self._backend), x + m)
             return y
 
         return Hooks(adapt(part.series), with_parallel)
@@ -181,7 +181,7 @@ class FineCLIPER(AdaptedCLIP):
     def logits(self, clips: Tensor, classes: Tensor) -> Tensor:
         """100 times (the cosine of what a class is, less that of what it isn't)."""
         with torch.autocast(clips.device.type, enabled=False):
-            positive, *negative = clips @ classes.mT
+            positive, *negative = (clips @ kind.mT for kind in classes)
             return LOGIT_SCALE * (positive - negative[0] if negative else positive)
 
     # What the commands ask ---------------------------------------------------------------------

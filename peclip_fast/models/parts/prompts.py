@@ -48,5 +48,11 @@ class Prompts(nn.Module):
         return list(self.text)
 
     def for_vision(self) -> list[Tensor]:
-        """One (N, D) for each vision block from the first on; empty without projections."""
-        return [project(text) for project, text in zip(self.projections, self.text, strict=False)]
+        """One (N, D) for each vision block from the first on; empty without projections.
+
+        Without autocast: casts would take longer than these products of a few rows.
+        """
+        with torch.autocast(self.text[0].device.type, enabled=False):
+            return [
+                project(text) for project, text in zip(self.projections, self.text, strict=False)
+            ]

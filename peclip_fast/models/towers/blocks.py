@@ -7,16 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
-from timm.layers import Attention, Mlp, apply_rot_embed_cat
-from timm.models.eva import EvaBlock, EvaBlockPostNorm
-from timm.models.vision_transformer import Block
+from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from peclip_fast import ops
 from peclip_fast.errors import InputError
+from peclip_fast.ops.layer_norm import put
 
 QKV = Callable[[Tensor], Tensor]  # LN1 x (N, L, D) -> what is added to the product (N, L, 3D)
 
@@ -25,7 +23,26 @@ class FrozenBlock(ABC):
     """x + attend(x), and of that x + feed_forward(x), is the block; norms and scales are within.
 
     ``heads`` and ``merge`` are the two halves of the attention, before and after the softmax.
+    Who has what ``before_attention`` and ``before_mlp`` give besides x hands it on as ``normed``.
     """
+
+    @abstractmethod
+    def before_attention(
+        self,
+        x: Tensor,
+        added: Tensor | None = None,
+        learned: Tensor | None = None,
+        start: int = 0,
+        backend: str = "auto",
+    ) -> tuple[Tensor, Tensor]:
+        """x + added (N, L, D) with ``learned`` (P, D) or (N, P, D) in the place of the tokens from
+        ``start`` on, and what the attention reads of it, the same shape."""
+
+    @abstractmethod
+    def before_mlp(
+        self, x: Tensor, added: Tensor | None = None, backend: str = "auto"
+    ) -> tuple[Tensor, Tensor]:
+        """x + added (..., D), and what the MLP reads of it, the same shape."""
 
     @abstractmethod
     def heads(
@@ -34,6 +51,7 @@ class FrozenBlock(ABC):
         queries: int | None = None,
         qkv: QKV | None = None,
         backend: str = "auto",
+        normed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, L, D) -> q (N, heads, queries or L, d), k and v (N, heads, L, d)."""
 
@@ -42,12 +60,14 @@ class FrozenBlock(ABC):
         """Values mixed by the softmax, side by side (N, L, heads * d), -> (N, L, D)."""
 
     @abstractmethod
-    def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+    def feed_forward(
+        self, x: Tensor, backend: str = "auto", normed: Tensor | None = None
+    ) -> Tensor:
         """What the MLP adds: (..., D) -> (..., D)."""
 
-    @abstractmethod
-    def norm_2(self, x: Tensor) -> Tensor:
+    def norm_2(self, x: Tensor, backend: str = "auto") -> Tensor:
         """What the MLP reads of x, (..., D) -> (..., D)."""
+        return self.before_mlp(x, backend=backend)[1]
 
     @abstractmethod
     def product(self, y: Tensor) -> Tensor:
@@ -68,15 +88,18 @@ class FrozenBlock(ABC):
         queries: int | None = None,
         qkv: QKV | None = None,
         backend: str = "auto",
+        normed: Tensor | None = None,
     ) -> Tensor:
         """What the attention adds to all tokens or to the first ``queries``: (N, L, D)."""
-        q, k, v = self.heads(x, queries, qkv, backend)
+        q, k, v = self.heads(x, queries, qkv, backend, normed)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.merge(mixed.transpose(1, 2).flatten(2), backend)
 
-    def attend_with_maps(self, x: Tensor, qkv: QKV | None = None) -> tuple[Tensor, Tensor]:
+    def attend_with_maps(
+        self, x: Tensor, qkv: QKV | None = None, normed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """attend() as the formula reads: (N, L, D) -> (N, L, D), and the maps (N, heads, L, L)."""
-        q, k, v = self.heads(x, qkv=qkv, backend="reference")
+        q, k, v = self.heads(x, qkv=qkv, backend="reference", normed=normed)
         maps = attention_maps(q, k)
         return self.merge((maps @ v).transpose(1, 2).flatten(2), "reference"), maps
 
@@ -84,6 +107,9 @@ class FrozenBlock(ABC):
 def attention_maps(q: Tensor, k: Tensor) -> Tensor:
     """softmax(q k' / sqrt(d)): (N, heads, Q, d) and (N, heads, L, d) -> (N, heads, Q, L)."""
     return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
+
+
+NO_NORM = nn.Identity()
 
 
 class PlainBlock(FrozenBlock):
@@ -113,15 +139,34 @@ class PlainBlock(FrozenBlock):
     def packed(self) -> tuple[Tensor, Tensor]:
         """Weight (3D, D) and bias (3D,) of queries, keys and values."""
 
+    def before_attention(
+        self,
+        x: Tensor,
+        added: Tensor | None = None,
+        learned: Tensor | None = None,
+        start: int = 0,
+        backend: str = "auto",
+    ) -> tuple[Tensor, Tensor]:
+        """See FrozenBlock."""
+        return summed_and_normed(self.norm_1, x, added, learned, start, backend)
+
+    def before_mlp(
+        self, x: Tensor, added: Tensor | None = None, backend: str = "auto"
+    ) -> tuple[Tensor, Tensor]:
+        """See FrozenBlock."""
+        return summed_and_normed(self._norm_2, x, added, backend=backend)
+
     def heads(
         self,
         x: Tensor,
         queries: int | None = None,
         qkv: QKV | None = None,
         backend: str = "auto",
+        normed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See FrozenBlock."""
-        y, (weight, bias), width = self.norm_1(x), self.packed(), x.shape[-1]
+        y = self.before_attention(x, backend=backend)[1] if normed is None else normed
+        (weight, bias), width = self.packed(), x.shape[-1]
         q = ops.linear(y[:, :queries], weight[:width], bias[:width], backend=backend)
         kv = ops.linear(y, weight[width:], bias[width:], backend=backend)
         if qkv is not None:
@@ -148,33 +193,62 @@ class PlainBlock(FrozenBlock):
         queries: int | None = None,
         qkv: QKV | None = None,
         backend: str = "auto",
+        normed: Tensor | None = None,
     ) -> Tensor:
         """See FrozenBlock."""
+        y = self.before_attention(x, backend=backend)[1] if normed is None else normed
         if queries is not None:
-            return super().attend(x, causal=causal, queries=queries, qkv=qkv, backend=backend)
-        y = self.norm_1(x)
+            return super().attend(
+                x, causal=causal, queries=queries, qkv=qkv, backend=backend, normed=y
+            )
         packed = ops.linear(y, *self.packed(), backend=backend)
         if qkv is not None:
             packed = packed + qkv(y).to(packed.dtype)
         mixed = ops.attention(packed, self.attn.num_heads, causal=causal, backend=backend)
         return self.merge(mixed, backend)
 
-    def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+    def feed_forward(
+        self, x: Tensor, backend: str = "auto", normed: Tensor | None = None
+    ) -> Tensor:
         """See FrozenBlock."""
-        y, first, second = self._norm_2(x), self.mlp_in, self.mlp_out
+        y = self.norm_2(x, backend) if normed is None else normed
+        first, second = self.mlp_in, self.mlp_out
         activation = _ACTIVATIONS.get(type(self.activation))
         if activation is None or getattr(self.activation, "approximate", "none") != "none":
             return self.scale_2(self.mlp(y))
         weights = first.weight, first.bias, second.weight, second.bias
         return self.scale_2(ops.feed_forward(y, *weights, activation, backend=backend))
 
-    def norm_2(self, x: Tensor) -> Tensor:
-        """See FrozenBlock."""
-        normed: Tensor = self._norm_2(x)
-        return normed
-
 
 _ACTIVATIONS = {QuickGELU: "quick_gelu", nn.GELU: "gelu"}
+
+
+def summed_and_normed(
+    norm: nn.Module,
+    x: Tensor,
+    added: Tensor | None = None,
+    learned: Tensor | None = None,
+    start: int = 0,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """What FrozenBlock.before_attention gives, with a norm of any kind.
+
+    A LayerNorm goes to the operator, unless somebody's hooks wait for the module to be called.
+    """
+    hooked = norm._forward_hooks or norm._forward_pre_hooks
+    if isinstance(norm, nn.LayerNorm) and norm.bias is not None and not hooked:
+        return ops.layer_norm(
+            x, norm.weight, norm.bias, added,
+            learned=learned, start=start, eps=norm.eps, backend=backend,
+        )  # fmt: skip
+    x = x if added is None else x + added
+    x = x if learned is None else put(x, learned, start)
+    return x, norm(x)
+
+
+def normed(norm: nn.Module, x: Tensor, backend: str) -> Tensor:
+    """norm(x), by the operator where it is a LayerNorm."""
+    return summed_and_normed(norm, x, backend=backend)[1]
 
 
 class CLIPBlock(PlainBlock):
@@ -225,117 +299,12 @@ class ViTBlock(PlainBlock):
         return self.attn.qkv.weight, self.attn.qkv.bias
 
 
-class TimmBlock(FrozenBlock):
-    """timm's other blocks, in plain PyTorch: rotary positions, SwiGLU, inner norms, post-norms.
-
-    Args:
-        block: a Block, EvaBlock or EvaBlockPostNorm.
-        rotary: the module that gives the positions' sines and cosines, side by side (patches, 2d).
-        prefix: tokens in front of the patches. Neither they nor the prompts after
-            the patches are turned.
-    """
-
-    def __init__(self, block: Any, rotary: Any, prefix: int) -> None:
-        self.block, self.rotary, self.prefix = block, rotary, prefix
-        self.post_norm = isinstance(block, EvaBlockPostNorm)
-
-    def heads(
-        self,
-        x: Tensor,
-        queries: int | None = None,
-        qkv: QKV | None = None,
-        backend: str = "auto",
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """See FrozenBlock; the backend is PyTorch."""
-        attn, y = self.block.attn, x if self.post_norm else self.block.norm1(x)
-        if attn.qkv is None:
-            q, k, v = attn.q_proj(y[:, :queries]), attn.k_proj(y), attn.v_proj(y)
-        else:
-            bias = attn.qkv.bias
-            if getattr(attn, "q_bias", None) is not None:
-                bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-            q, k, v = F.linear(y, attn.qkv.weight, bias).chunk(3, -1)
-            q = q[:, :queries]
-        if qkv is not None:
-            dq, dk, dv = qkv(y).to(q.dtype).chunk(3, -1)
-            q, k, v = q + dq[:, :queries], k + dk, v + dv
-        q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        return self._turned(attn.q_norm(q)).type_as(v), self._turned(attn.k_norm(k)).type_as(v), v
-
-    def product(self, y: Tensor) -> Tensor:
-        """See FrozenBlock."""
-        attn = self.block.attn
-        if attn.qkv is not None:
-            return F.linear(y, attn.qkv.weight)
-        layers = attn.q_proj, attn.k_proj, attn.v_proj
-        return torch.cat([F.linear(y, layer.weight) for layer in layers], -1)
-
-    def without_positions(self) -> FrozenBlock:
-        """See FrozenBlock."""
-        return TimmBlock(self.block, None, self.prefix)
-
-    def _turned(self, q: Tensor) -> Tensor:
-        """q or k turned by its patches' positions (RoFormer, arXiv 2104.09864, in two axes)."""
-        if self.rotary is None or q.shape[2] <= self.prefix:
-            return q
-        table = self.rotary.get_embed()
-        end = self.prefix + len(table)
-        half = getattr(self.block.attn, "rotate_half", False)
-        patches = apply_rot_embed_cat(q[:, :, self.prefix : end], table, half=half)
-        return torch.cat([q[:, :, : self.prefix], patches, q[:, :, end:]], 2)
-
-    def merge(self, mixed: Tensor, backend: str = "auto") -> Tensor:
-        """See FrozenBlock; the backend is PyTorch."""
-        attn = self.block.attn
-        return self._behind(attn.proj(attn.norm(mixed)), 1)
-
-    def feed_forward(self, x: Tensor, backend: str = "auto") -> Tensor:
-        """See FrozenBlock; the backend is PyTorch."""
-        return self._behind(self.block.mlp(self.norm_2(x)), 2)
-
-    def norm_2(self, x: Tensor) -> Tensor:
-        """See FrozenBlock."""
-        normed: Tensor = x if self.post_norm else self.block.norm2(x)
-        return normed
-
-    def _behind(self, y: Tensor, place: int) -> Tensor:
-        """The norm or the scale after the attention (1) or the MLP (2)."""
-        if self.post_norm:
-            return getattr(self.block, f"norm{place}")(y)
-        if isinstance(self.block, EvaBlock):
-            gamma = getattr(self.block, f"gamma_{place}")
-            return y if gamma is None else gamma * y
-        return getattr(self.block, f"ls{place}")(y)
-
-
 def clip_blocks(blocks: Iterable[nn.Module], tower: str, name: str) -> list[FrozenBlock]:
     """open_clip's blocks, or InputError that names their kind."""
     found = list(blocks)
     if not all(isinstance(block, ResidualAttentionBlock) for block in found):
         raise other_blocks(found, tower, name, "open_clip's ResidualAttentionBlock")
     return [CLIPBlock(block) for block in found]
-
-
-def timm_blocks(trunk: Any, name: str) -> list[FrozenBlock]:
-    """The blocks of timm's VisionTransformer or Eva, or InputError that names their kind."""
-    found: list[Any] = list(trunk.blocks)
-    if not all(type(block) in (Block, EvaBlock, EvaBlockPostNorm) for block in found):
-        raise other_blocks(found, "vision", name, "timm's Block or EvaBlock")
-    rotary = getattr(trunk, "rope", None)
-    for block in found:
-        attn = block.attn
-        grouped = getattr(attn, "num_kv_groups", 1) > 1
-        if grouped or getattr(attn, "gate", None) is not None or not hasattr(attn, "proj"):
-            raise InputError(
-                f"backbone {name!r}: its vision encoder has the attention {type(attn).__name__} "
-                "with shared heads or gates; expected plain or rotary attention"
-            )
-    return [
-        ViTBlock(block)
-        if type(block) is Block and ViTBlock.fits(block)
-        else TimmBlock(block, rotary, trunk.num_prefix_tokens)
-        for block in found
-    ]
 
 
 def other_blocks(blocks: list[Any], tower: str, name: str, expected: str) -> InputError:

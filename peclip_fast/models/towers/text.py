@@ -80,9 +80,9 @@ class TextTower(Tower):
             x = torch.cat([x[:, :start], learned, x[:, start:]], 1)
         return x + self.text.positional_embedding[: x.shape[1]].to(x.dtype)
 
-    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
+    def prompts_at(self, tokens: int, prompts: int) -> int:
         """See Tower."""
-        return torch.cat([x[:, : self.start], learned, x[:, self.start + learned.shape[1] :]], 1)
+        return self.start
 
     def ends(self, tokens: Tensor, context: int) -> Tensor:
         """tokens (C, n) -> where project() reads among the n + ``context`` positions, (C,)."""

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from peclip_fast.models.hooks import Hooks
 from peclip_fast.models.towers.blocks import FrozenBlock
+from peclip_fast.ops.layer_norm import put
 
 
 class Tower(ABC):
@@ -28,8 +29,8 @@ class Tower(ABC):
     causal: bool = False
 
     @abstractmethod
-    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
-        """Tokens (N, L, D) with ``learned`` (N, P, D) in the place of the P prompts."""
+    def prompts_at(self, tokens: int, prompts: int) -> int:
+        """Where the prompts are among so many tokens, prompts and all."""
 
     def walk(
         self,
@@ -54,40 +55,50 @@ class Tower(ABC):
             maps: given, it gets each block's attention maps (N, heads, L, L); the attention is
                 then of all tokens, without a mask, and in plain PyTorch.
         """
-        last = len(self.blocks) - 1
+        last, added = len(self.blocks) - 1, None
         for i in range(len(self.blocks)):
             learned = context[i] if 0 < i < len(context) else None
-            given = (i, x, learned, hooks, backend, queries if i == last else None, maps)
+            given = (i, x, added, learned, hooks, backend, queries if i == last else None, maps)
             if i < recomputed and torch.is_grad_enabled():
-                x = checkpoint(
+                x, added = checkpoint(
                     self._block, *given, use_reentrant=False, preserve_rng_state=hooks.random
                 )
             else:
-                x = self._block(*given)
-        return x
+                x, added = self._block(*given)
+        return x if added is None else x + added
 
     def _block(
         self,
         i: int,
         x: Tensor,
+        added: Tensor | None,
         learned: Tensor | None,
         hooks: Hooks,
         backend: str,
         queries: int | None,
         maps: list[Tensor] | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        """From x + added to the sum of two: what is to be added stays by itself until the next norm
+        reads it, which adds it as it does."""
         block = self.blocks[i]
-        if learned is not None:
-            x = self.renew(x, learned.to(x.dtype).expand(len(x), -1, -1))
+        start = 0 if learned is None else self.prompts_at(x.shape[1], learned.shape[-2])
         if hooks.enter is not None:
-            x = hooks.enter(i, x)
+            x = x if added is None else x + added
+            x = hooks.enter(i, x if learned is None else put(x, learned, start))
+            added = learned = None
+        x, normed = block.before_attention(x, added, learned, start, backend)
         qkv = None if hooks.qkv is None else partial(hooks.qkv, i)
         if maps is None:
-            y = block.attend(x, causal=self.causal, queries=queries, qkv=qkv, backend=backend)
+            y = block.attend(
+                x, causal=self.causal, queries=queries, qkv=qkv, backend=backend, normed=normed
+            )
         else:
-            y, found = block.attend_with_maps(x, qkv)
+            y, found = block.attend_with_maps(x, qkv, normed)
             maps.append(found)
         x = x[:, :queries]
-        x = x + y if hooks.attention is None else hooks.attention(i, y, x)
-        y = block.feed_forward(x, backend)
-        return x + y if hooks.feed_forward is None else hooks.feed_forward(i, y, x)
+        if hooks.attention is None:
+            x, normed = block.before_mlp(x, y, backend)
+        else:
+            x, normed = block.before_mlp(hooks.attention(i, y, x), None, backend)
+        y = block.feed_forward(x, backend, normed)
+        return (x, y) if hooks.feed_forward is None else (hooks.feed_forward(i, y, x), None)

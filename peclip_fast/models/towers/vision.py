@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.models import eva, vision_transformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from peclip_fast.errors import InputError
-from peclip_fast.models.towers.blocks import attention_maps, clip_blocks, timm_blocks
+from peclip_fast.models.towers.blocks import attention_maps, clip_blocks, normed
+from peclip_fast.models.towers.timm_block import timm_blocks
 from peclip_fast.models.towers.tower import Tower
+from peclip_fast.ops.dtypes import product_dtype
+from peclip_fast.ops.products import computed_in
 
 
 class VisionTower(Tower):
@@ -61,7 +64,13 @@ class VisionTower(Tower):
         """The backbone's tensors of the norm after the blocks, as patterns of fnmatch."""
 
     @abstractmethod
-    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        frames: Tensor,
+        prompts: Tensor | None,
+        shift: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
         """The first block's input (N, L, D).
 
         Args:
@@ -69,11 +78,12 @@ class VisionTower(Tower):
             prompts: (P, D).
             shift: (N, 1, D) or what broadcasts to (N, prefix + patches, D), added where positions
                 are: to the class token and the patches.
+            backend: of the operators.
         """
 
-    def renew(self, x: Tensor, learned: Tensor) -> Tensor:
+    def prompts_at(self, tokens: int, prompts: int) -> int:
         """See Tower."""
-        return torch.cat([x[:, : -learned.shape[1]], learned], 1)
+        return tokens - prompts
 
     @abstractmethod
     def pool(self, x: Tensor) -> Tensor:
@@ -94,7 +104,7 @@ class VisionTower(Tower):
         """
         if self.queries is not None:
             return self.pool(x), None
-        shares = torch.zeros(len(x), 1, 1, x.shape[1]).to(x)
+        shares = torch.zeros(x.shape[0], 1, 1, x.shape[1]).to(x)
         shares[..., self.prefix : self.prefix + self.patches] = 1 / self.patches
         shares.requires_grad_(torch.is_grad_enabled())
         return self.pool_mean(x, shares[:, 0]), shares
@@ -129,10 +139,16 @@ class CLIPVision(VisionTower):
         """See VisionTower."""
         return ("visual.ln_post.*",)
 
-    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        frames: Tensor,
+        prompts: Tensor | None,
+        shift: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
         """See VisionTower."""
         visual, count = self.visual, frames.shape[0]
-        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
+        patches = convolved(visual.conv1, frames, backend).flatten(2).transpose(1, 2)
         cls = visual.class_embedding.to(patches.dtype).expand(count, 1, -1)
         position = visual.positional_embedding.to(patches.dtype)
         if shift is not None:
@@ -140,7 +156,7 @@ class CLIPVision(VisionTower):
         tokens = [cls + position[..., :1, :], patches + position[..., 1:, :]]
         if prompts is not None:
             tokens.append(prompts.to(patches.dtype).expand(count, -1, -1))
-        return visual.ln_pre(torch.cat(tokens, 1))
+        return normed(visual.ln_pre, torch.cat(tokens, 1), backend)
 
     def pool(self, x: Tensor) -> Tensor:
         """See VisionTower."""
@@ -162,6 +178,16 @@ class CLIPVision(VisionTower):
         if visual.final_ln_after_pool:
             return visual.ln_post((shares @ x)[:, 0])
         return (shares @ visual.ln_post(x))[:, 0]
+
+
+def convolved(conv: nn.Module, frames: Tensor, backend: str) -> Tensor:
+    """conv(frames); in float32 where nothing multiplies the dtype of the products: PyTorch's own
+    convolution takes many times as long there."""
+    dtype = product_dtype(frames)
+    if backend == "reference" or frames.device.type != "cpu" or computed_in(dtype) == dtype:
+        return conv(frames)
+    with torch.autocast("cpu", enabled=False):
+        return conv(frames.float()).to(dtype)
 
 
 class TimmVision(VisionTower):
@@ -200,7 +226,13 @@ class TimmVision(VisionTower):
         norms = {"norm": self.trunk.norm, "fc_norm": self.trunk.fc_norm}
         return tuple(f"visual.trunk.{n}.*" for n, norm in norms.items() if list(norm.parameters()))
 
-    def embed(self, frames: Tensor, prompts: Tensor | None, shift: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        frames: Tensor,
+        prompts: Tensor | None,
+        shift: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
         """See VisionTower."""
         trunk = self.trunk
         x = trunk._pos_embed(trunk.patch_embed(frames))
@@ -208,7 +240,7 @@ class TimmVision(VisionTower):
         if shift is not None:
             x = x + shift.to(x.dtype)
         if prompts is not None:
-            x = torch.cat([x, prompts.to(x.dtype).expand(len(x), -1, -1)], 1)
+            x = torch.cat([x, prompts.to(x.dtype).expand(x.shape[0], -1, -1)], 1)
         return trunk.norm_pre(x)
 
     def pool(self, x: Tensor) -> Tensor:

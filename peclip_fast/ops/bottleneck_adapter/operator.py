@@ -11,7 +11,7 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
 from peclip_fast.ops.bottleneck_adapter.reference import OP, bottleneck_adapter_reference
 from peclip_fast.ops.dtypes import FLOATS, product_dtype
-from peclip_fast.ops.register import refuse_forward_mode
+from peclip_fast.ops.implementations import asks_for, run, with_gradients
 
 
 def bottleneck_adapter(
@@ -56,9 +56,13 @@ def bottleneck_adapter(
     if backend != "reference":
         dtype = product_dtype(x)
         chosen = backends.select(OP, backend, x.device, dtype, width, hidden)
+        tensors = {
+            "x": x, "down_weight": down_weight, "down_bias": down_bias, "up_weight": up_weight,
+            "up_bias": up_bias, "residual": residual,
+        }  # fmt: skip
+        chosen = with_gradients(OP, backend, chosen, tensors)
         if chosen != "reference":
-            weights = (down_weight, down_bias, up_weight, up_bias)
-            return _fused(chosen, x, weights, residual, skip, scale, dtype)
+            return _fused(chosen, tensors, skip, scale, dtype)
     return bottleneck_adapter_reference(
         x, down_weight, down_bias, up_weight, up_bias, residual, skip=skip, scale=scale
     )
@@ -90,14 +94,13 @@ def _refuse_shapes(
 
 
 def _fused(
-    backend: str, x: Tensor, weights: tuple[Tensor, ...], residual: Tensor | None, skip: bool,
-    scale: float, dtype: torch.dtype,
-) -> Tensor:  # fmt: skip
+    backend: str, tensors: dict[str, Tensor | None], skip: bool, scale: float, dtype: torch.dtype
+) -> Tensor:
+    x = tensors["x"]
+    assert x is not None
     autocast = torch.is_autocast_enabled(x.device.type)
-    refuse_forward_mode(OP, backend, (x, *weights, residual))
-    names = ("down_weight", "down_bias", "up_weight", "up_bias", "residual")
-    for name, tensor in zip(names, (*weights, residual), strict=True):
-        if tensor is None:
+    for name, tensor in tensors.items():
+        if tensor is None or tensor is x:
             continue
         if tensor.device != x.device:
             raise InputError(f"{OP}: {name} is on {tensor.device}, x on {x.device}")
@@ -105,7 +108,11 @@ def _fused(
             raise InputError(f"{OP}: {name} is {tensor.dtype}, expected x's {dtype}")
         if tensor.dtype not in FLOATS:
             raise InputError(f"{OP}: {name} is {tensor.dtype}, expected float32, bfloat16, float16")
-    weights = tuple(w.to(dtype).contiguous() for w in weights)
-    operator = getattr(torch.ops.peclip_fast, f"{OP}_{backend}")
-    result = operator(x, *weights, residual, skip, scale)
-    return result[0] if isinstance(result, tuple) else result
+    given = [t for t in tensors.values() if t is not None]
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+    if not asks_for(OP, backend, "dtype"):  # or it casts the weights itself
+        weights = {n: t for n, t in tensors.items() if t is not None and n not in ("x", "residual")}
+        tensors = tensors | {name: w.to(dtype).contiguous() for name, w in weights.items()}
+    options = {"skip": skip, "scale": scale, "dtype": dtype, "save": save}
+    out: Tensor = run(OP, backend, {**tensors, **options})
+    return out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,12 +30,26 @@ def unit_stride(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
+class PackedGradients(NamedTuple):
+    """Gradients of the weights that are parts of few tensors, which `backward` gives after x's.
+
+    like(x, weights) -> tensors like those of `backward` that hold nothing
+    unpack(results, weights) -> gradients of x and of the weights
+    """
+
+    tensors: int
+    """How many, x's gradient being the first."""
+    like: Callable[..., tuple[Tensor, ...]]
+    unpack: Callable[..., list[Tensor | None]]
+
+
 def register(
     backend: str,
     forward: Callable[..., tuple[Tensor, Any]],
-    backward: Callable[..., tuple[Tensor, TemporalWeights]],
+    backward: Callable[..., Any],
     saved_like: Callable[..., Any],
     saved: Any,
+    packed: PackedGradients | None = None,
 ) -> None:
     """Make a backend's functions an operator; see ``peclip_fast.ops.register``.
 
@@ -47,7 +61,7 @@ def register(
         saved_like(x, weights, scaling, dtype) -> tensors like `kept`'s that hold nothing
 
     x is float32 or of `dtype`. The gradients come in any float dtype, and as None for a weight that
-    is None.
+    is None; or as `packed` says.
     """
     count = len(saved._fields)
 
@@ -65,17 +79,23 @@ def register(
 
     def backward_flat(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         kept, weights = saved(*rest[:count]), TemporalWeights(*rest[count:-2])
-        dx, gradients = backward(grad, x, kept, weights, *rest[-2:])
-        taken = {_storage(t) for t in (grad, x, *kept, *weights) if t is not None}
-        return tuple(
-            x.new_empty(0) if g is None or t is None else _of_its_own(g, t, taken)
-            for g, t in zip((dx, *gradients), (x, *weights), strict=True)
-        )
+        results = backward(grad, x, kept, weights, *rest[-2:])
+        if packed is not None:
+            return tuple(results)
+        dx, gradients = results
+        return _of_their_own((dx, *gradients), (x, *weights), (grad, x, *kept, *weights))
 
     def backward_like(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        if packed is not None:
+            return packed.like(x, TemporalWeights(*rest[count:-2]))
         tensors = (x, *rest[count:-2])
         return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in tensors)
 
+    def unpack(results: tuple[Tensor, ...], x: Tensor, *rest: Any) -> Sequence[Any]:
+        weights = TemporalWeights(*rest[count:-2])
+        return results if packed is None else packed.unpack(results, weights)
+
+    given = 1 + _COUNT if packed is None else packed.tensors
     operators.register(
         OP,
         backend,
@@ -86,12 +106,27 @@ def register(
         gradients=("x", *TemporalWeights._fields),
         saved=saved._fields,
         added=("residual",),
-        schemas=_schemas(saved._fields),
+        unpack=unpack,
+        schemas=_schemas(saved._fields, given),
     )
 
 
 def _storage(t: Tensor) -> int:
     return t.untyped_storage()._cdata
+
+
+def _of_their_own(
+    gradients: Sequence[Tensor | None],
+    like: Sequence[Tensor | None],
+    given: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """Gradients as an operator may give them; nothing for those that aren't there."""
+    taken = {_storage(t) for t in given if t is not None}
+    empty = next(t for t in like if t is not None).new_empty(0)
+    return tuple(
+        empty.clone() if g is None or t is None else _of_its_own(g, t, taken)
+        for g, t in zip(gradients, like, strict=True)
+    )
 
 
 def _of_its_own(gradient: Tensor, like: Tensor, taken: set[int]) -> Tensor:
@@ -109,12 +144,12 @@ def _of_its_own(gradient: Tensor, like: Tensor, taken: set[int]) -> Tensor:
     return torch.empty_like(like, memory_format=torch.contiguous_format).copy_(gradient)
 
 
-def _schemas(saved: tuple[str, ...]) -> tuple[str, str]:
-    """Of forward and backward, the weights and what is saved as tensors one by one."""
+def _schemas(saved: tuple[str, ...], given: int) -> tuple[str, str]:
+    """Of forward and backward, which gives so many tensors."""
     kept = ", ".join(f"Tensor {name}" for name in saved)
     return (
         f"(Tensor x, Tensor? residual, {_ARGUMENTS}, bool save) -> ({_tensors(1 + len(saved))})",
-        f"(Tensor grad, Tensor x, {kept}, {_ARGUMENTS}) -> ({_tensors(1 + _COUNT)})",
+        f"(Tensor grad, Tensor x, {kept}, {_ARGUMENTS}) -> ({_tensors(given)})",
     )
 
 

@@ -107,7 +107,7 @@ def backward(
     dweight_ih = weight_gradient(dinput, taken.flatten(0, 2))
     dweight_hh = weight_gradient(flat[:, : 3 * h], previous.flatten(0, 2)).roll(-h, 0)
     dbias = sum_of_rows(flat)
-    dd = dinput @ w.weight_ih.to(dtype)
+    dd = product(dinput, w.weight_ih, by_rows=True)
     if scaling == "input":
         ds = (dd * d.flatten(0, 2)).sum(-1, dtype=torch.float32).view(s.shape)
         dd = dd * s.view(-1, 1).to(dtype)

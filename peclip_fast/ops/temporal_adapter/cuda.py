@@ -21,15 +21,14 @@ from torch import Tensor
 from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.extension import cuda_missing
 from peclip_fast.ops.temporal_adapter.backend import out_dtype, register, unit_stride
+from peclip_fast.ops.temporal_adapter.cuda_gradients import Sums, weight_gradients
 from peclip_fast.ops.temporal_adapter.cuda_kernels import (
     TILE_COLUMNS,
-    TILE_DEPTH,
     Call,
     Folded,
     address,
     addresses,
-    gate_biases,
-    padded,
+    fold,
     refused,
     round_up,
     wide,
@@ -61,19 +60,21 @@ class SavedByCUDA(NamedTuple):
     inputs: Tensor
     """[d | g' | 1], (B, T, L, 2h + 8), with h rounded up."""
     folded_weight: Tensor
-    """With the next four, Folded; the last two are empty without a scale."""
+    """With what follows, Folded."""
     folded_sums: Tensor
     folded_offsets: Tensor
     folded_scale: Tensor
     folded_scale_sums: Tensor
+    gate_biases: Tensor
+    padded_up_bias: Tensor
 
 
 def saved_like(
     x: Tensor, weights: TemporalWeights, scaling: str, dtype: torch.dtype
 ) -> SavedByCUDA:
     """Like what `forward` keeps."""
-    rows, (h, width) = x.shape[:3], weights.down_weight.shape
-    hidden, scaled = round_up(h, TILE_COLUMNS), weights.scale_weight is not None
+    rows, hidden = x.shape[:3], round_up(weights.down_weight.shape[0], TILE_COLUMNS)
+    scaled = weights.scale_weight is not None
 
     def single(*shape: int) -> Tensor:
         return x.new_empty(shape, dtype=torch.float32)
@@ -81,8 +82,7 @@ def saved_like(
     return SavedByCUDA(
         single(*rows), single(*rows), single(*rows) if scaled else single(0),
         x.new_empty((*rows, 2 * hidden + TILE_COLUMNS), dtype=dtype),
-        x.new_empty((h, width), dtype=dtype), single(hidden), single(hidden),
-        single(round_up(width, TILE_DEPTH) if scaled else 0), single(2 if scaled else 0),
+        *Folded.like(x, weights, dtype),
     )  # fmt: skip
 
 
@@ -99,46 +99,35 @@ def forward(
         if residual is not None:
             known = residual.dtype in (dtype, torch.float32)
             residual = unit_stride(residual if known else residual.to(out.dtype))
-        folded = Folded.of(weights, dtype)
+        folded = fold(call, x, weights, dtype)
+        scale, scale_sums = folded.scale
         down, hh, ih, up = call.pack(
-            dtype, (folded.weight, 1, 1, True), (w.weight_hh, 3, 1, False),
+            dtype, (folded.folded_weight, 1, 1, True), (w.weight_hh, 3, 1, False),
             (w.weight_ih, 3, 1, False), (w.up_weight, 1, 1, True),
         )  # fmt: skip
         mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
-        s = None if folded.scale is None else torch.empty_like(mean)
+        s = None if scale is None else torch.empty_like(mean)
         columns = 2 * hidden + TILE_COLUMNS if save else hidden
         inputs = x.new_empty((*rows, columns), dtype=dtype)
         call.run(
-            "down", wide(x), *addresses(down, folded.scale, s, inputs), columns,
-            *addresses(folded.sums, folded.offsets, folded.scale_sums), EPSILON,
+            "down", wide(x), *addresses(down, scale, s, inputs), columns,
+            *addresses(folded.folded_sums, folded.folded_offsets, scale_sums), EPSILON,
             scaling == "input", save, *addresses(mean, rstd),
         )  # fmt: skip
-        states, biases = inputs.new_empty((*rows, hidden)), gate_biases(weights)
+        states = inputs.new_empty((*rows, hidden))
         call.run(
-            "recurrence", addresses(hh, ih), address(biases), address(inputs), columns, save,
-            address(states),
+            "recurrence", addresses(hh, ih), address(folded.gate_biases), address(inputs), columns,
+            save, address(states),
         )  # fmt: skip
-        number, bias = SCALING_NUMBERS[scaling], padded(w.up_bias, TILE_DEPTH)
+        number = SCALING_NUMBERS[scaling]
         call.run(
             "up", number, wide(x), wide(residual), wide(out),
-            *addresses(up, states, bias, s if number else None),
+            *addresses(up, states, folded.padded_up_bias, s if number else None),
         )  # fmt: skip
     if not save:
         return out, None
     nothing = x.new_empty(0, dtype=torch.float32)
-    return out, SavedByCUDA(mean, rstd, nothing if s is None else s, inputs, *folded.saved(nothing))
-
-
-class _Results(NamedTuple):
-    """What the backward kernels give; thin tensors have h rounded up."""
-
-    dx: Tensor
-    dgates: Tensor
-    """(B, T, L, 4h) in the order of enum Block."""
-    activated: Tensor
-    """[a | s], (B, T, L, h + 8)."""
-    scaled: Tensor
-    """[rstd dd | rstd ds], (B, T, L, h + 8)."""
+    return out, SavedByCUDA(mean, rstd, nothing if s is None else s, inputs, *folded)
 
 
 def backward(
@@ -148,23 +137,23 @@ def backward(
     """Give the gradients of x and of the weights."""
     with torch.cuda.device_of(x):
         x, grad = unit_stride(x), unit_stride(grad)
-        results = _run_backward(grad, x, kept, weights, scaling, dtype)
-        return results.dx, _weight_gradients(grad.to(dtype), x, kept, weights, results)
+        call = Call.of(x, weights.down_weight.shape[0], dtype)
+        dx, sums = _run_backward(call, grad, x, kept, weights, scaling, dtype)
+        return dx, weight_gradients(call, grad.to(dtype), x, kept.mean, weights, sums)
 
 
 def _run_backward(
-    grad: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, scaling: str,
+    call: Call, grad: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, scaling: str,
     dtype: torch.dtype,
-) -> _Results:  # fmt: skip
+) -> tuple[Tensor, Sums]:  # fmt: skip
     mean, rstd, s, inputs = kept[:4]
-    rows, w = x.shape[:3], weights
-    call = Call.of(x, w.down_weight.shape[0], dtype)
+    rows, w, folded = x.shape[:3], weights, Folded(*kept[4:])
+    scale, scale_sums = folded.scale
     hidden, columns = call.shape[4], inputs.shape[3]
-    folded = Folded.restored(*kept[4:])
     up, hh_back, hh, ih, ih_back, down = call.pack(
         dtype, (w.up_weight.mT, 1, 1, True), (w.weight_hh.mT, 1, 3, False),
         (w.weight_hh, 3, 1, False), (w.weight_ih, 3, 1, False), (w.weight_ih.mT, 1, 3, False),
-        (folded.weight.mT, 1, 1, True),
+        (folded.folded_weight.mT, 1, 1, True),
     )  # fmt: skip
 
     def thin(columns: int) -> Tensor:
@@ -172,85 +161,27 @@ def _run_backward(
 
     da, dgates, dinput = thin(hidden), thin(4 * hidden), thin(hidden)
     activated, scaled = thin(hidden + TILE_COLUMNS), thin(hidden + TILE_COLUMNS)
+    moments = thin(TILE_COLUMNS)
     after_up = scaling == "after_up"
-    bias = padded(w.up_bias, TILE_DEPTH) if after_up else None
+    bias = folded.padded_up_bias if after_up else None
     products = torch.empty_like(mean) if after_up else None
     call.run("up_backward", wide(grad), *addresses(up, bias, products, da))
     ds = None if scaling == "none" else torch.empty_like(mean)
     number = SCALING_NUMBERS[scaling]  # where it isn't 0, the scale's gradient comes from here
-    biases = gate_biases(weights)
     call.run(
-        "recurrence_backward", number, addresses(hh_back, hh, ih, ih_back), address(biases),
-        address(inputs), columns, *addresses(s if number else None, da, products),
+        "recurrence_backward", number, addresses(hh_back, hh, ih, ih_back),
+        address(folded.gate_biases), address(inputs), columns,
+        *addresses(s if number else None, da, products),
         *addresses(dgates, dinput, activated, ds if number else None),
     )  # fmt: skip
     dx = x.new_empty(x.shape)
     call.run(
         "down_backward", scaling == "input", wide(x), wide(grad), wide(dx),
-        *addresses(down, dinput, folded.scale, None if ds is None else s, mean, rstd, ds),
+        *addresses(down, dinput, scale, None if ds is None else s, mean, rstd, ds),
         address(inputs), columns,
-        *addresses(folded.sums, folded.offsets, folded.scale_sums, scaled),
+        *addresses(folded.folded_sums, folded.folded_offsets, scale_sums, scaled, moments),
     )  # fmt: skip
-    return _Results(dx, dgates, activated, scaled)
-
-
-def _weight_gradients(
-    dy: Tensor, x: Tensor, kept: SavedByCUDA, weights: TemporalWeights, results: _Results
-) -> TemporalWeights:
-    """Sums over all rows, in float32; dy is in the products' dtype."""
-    mean, rstd, _, inputs = kept[:4]
-    h, hidden = weights.down_weight.shape[0], results.dgates.shape[3] // 4
-    dgates = _product(results.dgates, inputs).view(4, hidden, -1)
-    # In the order of enum Block: reset, update, hidden new, input new. No lists as indices: each
-    # would be copied to the GPU, which waits for it.
-    of_hidden = dgates[:3, :h]
-    of_input = torch.cat([dgates[:2, :h], dgates[3:, :h]])
-    dup = _product(dy, results.activated)
-    dnormalised, sums = _with_normalised(results.scaled, x, mean, rstd)
-    gamma, beta = weights.norm_weight.float(), weights.norm_bias.float()
-    projections = weights.down_weight.float()
-    used = dnormalised[:h]
-    dnorm_weight = (projections * used).sum(0)
-    dnorm_bias = torch.mv(projections.mT, sums[:h])
-    dscale_weight = dscale_bias = None
-    if weights.scale_weight is not None:
-        of_s, total, row = dnormalised[hidden], sums[hidden], weights.scale_weight[0].float()
-        dscale_weight, dscale_bias = (of_s * gamma + total * beta)[None], total[None]
-        dnorm_weight, dnorm_bias = dnorm_weight + row * of_s, dnorm_bias + row * total
-    return TemporalWeights(
-        dnorm_weight, dnorm_bias, dscale_weight, dscale_bias,
-        used * gamma + torch.outer(sums[:h], beta), sums[:h],
-        of_input[:, :, :h].reshape(3 * h, h),
-        of_hidden[:, :, hidden : hidden + h].reshape(3 * h, h),
-        of_input[:, :, 2 * hidden].reshape(3 * h), of_hidden[:, :, 2 * hidden].reshape(3 * h),
-        dup[:, :h], dup[:, hidden],
-    )  # fmt: skip
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of the outer products of all rows of a and b, in float32."""
-    a, b = a.flatten(0, -2).mT, b.flatten(0, -2)
-    if a.device.type != "cpu" and a.dtype != torch.float32:
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
-
-
-def _with_normalised(scaled: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, ...]:
-    """From [rstd dd | rstd ds]: the products with x^, (h + 8, D), and the sums of [dd | ds].
-
-    x goes into the product as it is where its dtype is the product's, and the means are taken off
-    the result; else x - mean is rounded. The mean and 1/rstd are in two parts, the second what
-    rounding took from the first.
-    """
-    dtype, moments = scaled.dtype, []
-    for moment in (mean, 1 / rstd):
-        moments += [moment.to(dtype), (moment - moment.to(dtype)).to(dtype)]
-    zeros = torch.zeros_like(moments[0])  # products want a multiple of 16 bytes
-    sums = _product(scaled, torch.stack([*moments, *[zeros] * 4], -1))
-    of_means, totals = sums[:, 0] + sums[:, 1], sums[:, 2] + sums[:, 3]
-    if x.dtype == dtype != torch.float32:
-        return _product(scaled, x) - of_means[:, None], totals
-    return _product(scaled, (x - mean[..., None]).to(dtype)), totals
+    return dx, Sums(inputs, dgates, activated, scaled, moments)
 
 
 register("cuda", forward, backward, saved_like, SavedByCUDA)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from peclip_fast.ops import extension
@@ -31,19 +31,13 @@ def refused(device: torch.device, dtype: torch.dtype, width: int, hidden: int) -
     has = properties.shared_memory_per_block_optin
     padded = round_up(hidden, TILE_COLUMNS)
     plan = extension.load().temporal_adapter_cuda_plan(TYPES[dtype], width, padded, has)
-    for name, _, needed in plan:
+    for name, _, needed, _ in plan:
         if needed > has:
             return (
                 f"at h = {hidden} in {str(dtype).removeprefix('torch.')} its kernel {name} needs "
                 f"{needed} bytes of shared memory, this GPU has {has}"
             )
     return None
-
-
-def padded(vector: Tensor, multiple: int) -> Tensor:
-    """In float32, with zeros up to the next multiple."""
-    vector = vector.float()
-    return F.pad(vector, (0, round_up(vector.numel(), multiple) - vector.numel()))
 
 
 def address(tensor: Tensor | None) -> int:
@@ -99,51 +93,77 @@ class Call:
         return packed
 
 
-@dataclass(frozen=True)
-class Folded:
-    """LayerNorm's affine inside the projections: W LN(x) = rstd (V x - mean sum(V)) + W beta."""
+class Folded(NamedTuple):
+    """What the kernels take of the weights, made once and kept for the backward pass.
 
-    weight: Tensor
+    LayerNorm's affine inside the projections: W LN(x) = rstd (V x - mean sum(V)) + W beta.
+    """
+
+    folded_weight: Tensor
     """V = W_d gamma, (h, D) in the products' dtype."""
-    sums: Tensor
-    """Of V over D, as it is rounded."""
-    offsets: Tensor
+    folded_sums: Tensor
+    """(h rounded up), float32 as all that follows: of V over D, as it is rounded."""
+    folded_offsets: Tensor
     """W_d beta + b_d."""
-    scale: Tensor | None
-    """w_s gamma (D), float32."""
-    scale_sums: Tensor | None
+    folded_scale: Tensor
+    """w_s gamma, (D rounded up); empty without a scale, and so is the next one."""
+    folded_scale_sums: Tensor
     """Its sum, and w_s beta + b_s."""
-
-    @classmethod
-    def of(cls, w: TemporalWeights, dtype: torch.dtype) -> Folded:
-        gamma, beta, down = w.norm_weight.float(), w.norm_bias.float(), w.down_weight.float()
-        folded = (down * gamma).to(dtype)
-        sums, offsets = folded.float().sum(1), torch.mv(down, beta) + w.down_bias.float()
-        scale = scale_sums = None
-        if w.scale_weight is not None and w.scale_bias is not None:
-            row = w.scale_weight[0].float()
-            scale_sums = torch.stack([(row * gamma).sum(), row.dot(beta) + w.scale_bias[0].float()])
-            scale = padded(row * gamma, TILE_DEPTH)
-        columns = padded(sums, TILE_COLUMNS), padded(offsets, TILE_COLUMNS)
-        return cls(folded, *columns, scale, scale_sums)
-
-    def saved(self, nothing: Tensor) -> tuple[Tensor, ...]:
-        """For the backward pass, with `nothing`, an empty tensor, for what is None."""
-        fields = (self.weight, self.sums, self.offsets, self.scale, self.scale_sums)
-        return tuple(torch.empty_like(nothing) if t is None else t for t in fields)
-
-    @classmethod
-    def restored(cls, *saved: Tensor) -> Folded:
-        """From what saved() gave."""
-        weight, sums, offsets, *scale = saved
-        of_scale = scale if scale[0].numel() else (None, None)
-        return cls(weight, sums, offsets, *of_scale)
-
-
-def gate_biases(w: TemporalWeights) -> Tensor:
+    gate_biases: Tensor
     """(4, h rounded up): r, z, hidden n, input n; those that are only ever added come added."""
-    (r, z, n), (hidden_r, hidden_z, hidden_n) = (
-        b.float().view(3, -1) for b in (w.bias_ih, w.bias_hh)
-    )
-    gates = torch.stack([r + hidden_r, z + hidden_z, hidden_n, n])
-    return F.pad(gates, (0, round_up(gates.shape[1], TILE_COLUMNS) - gates.shape[1]))
+    padded_up_bias: Tensor
+    """b_u, (D rounded up)."""
+
+    @classmethod
+    def like(cls, x: Tensor, weights: TemporalWeights, dtype: torch.dtype) -> Folded:
+        """Tensors that `fold` fills, on x's device."""
+        h, width = weights.down_weight.shape
+        hidden, scaled = round_up(h, TILE_COLUMNS), weights.scale_weight is not None
+
+        def single(*shape: int) -> Tensor:
+            return x.new_empty(shape, dtype=torch.float32)
+
+        padded = round_up(width, TILE_DEPTH)
+        return cls(
+            x.new_empty((h, width), dtype=dtype), single(hidden), single(hidden),
+            single(padded if scaled else 0), single(2 if scaled else 0), single(4, hidden),
+            single(padded),
+        )  # fmt: skip
+
+    @property
+    def scale(self) -> tuple[Tensor | None, Tensor | None]:
+        """folded_scale and folded_scale_sums, or None and None."""
+        scaled = self.folded_scale.numel() > 0
+        return (self.folded_scale, self.folded_scale_sums) if scaled else (None, None)
+
+
+def fold(call: Call, x: Tensor, weights: TemporalWeights, dtype: torch.dtype) -> Folded:
+    """Of weights in any dtype."""
+    w, (h, width) = weights, weights.down_weight.shape
+    folded = Folded.like(x, weights, dtype)
+    given = [
+        known(t, dtype)
+        for t in (
+            w.norm_weight, w.norm_bias, w.down_weight, w.down_bias, w.scale_weight, w.scale_bias,
+            w.bias_ih, w.bias_hh, w.up_bias,
+        )
+    ]  # fmt: skip
+    first = folded.folded_weight, folded.folded_sums, folded.folded_offsets
+    extension.load().temporal_adapter_cuda_fold(
+        call.type, (h, call.shape[4], width, round_up(width, TILE_DEPTH)), of_weights(given),
+        *addresses(*first, *folded.scale, folded.gate_biases, folded.padded_up_bias), call.stream,
+    )  # fmt: skip
+    return folded
+
+
+def known(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Contiguous, and in the products' dtype or float32, as the kernels take a weight."""
+    if weight is None:
+        return None
+    weight = weight if weight.dtype in (dtype, torch.float32) else weight.float()
+    return weight.contiguous()
+
+
+def of_weights(weights: Sequence[Tensor | None]) -> list[tuple[int, bool]]:
+    """As struct Weight has them."""
+    return [(address(w), w is not None and w.dtype == torch.float32) for w in weights]

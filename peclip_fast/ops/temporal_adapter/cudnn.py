@@ -10,6 +10,8 @@ from torch import Tensor
 
 from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.devices import cudnn_missing
+from peclip_fast.ops.implementations import implement
+from peclip_fast.ops.temporal_adapter.reference import temporal_adapter_reference
 from peclip_fast.ops.temporal_adapter.weights import OP, TemporalWeights
 
 declare(
@@ -22,6 +24,16 @@ declare(
         frames=(1, 2**31 - 1),
     ),
 )
+
+
+def temporal_adapter(
+    x: Tensor, residual: Tensor | None, weights: TemporalWeights, scaling: str
+) -> Tensor:
+    """See the operator."""
+    return temporal_adapter_reference(x, residual, weights, scaling=scaling, recurrence=recurrence)
+
+
+implement(OP, "cudnn", temporal_adapter)
 
 
 def recurrence(d: Tensor, weights: TemporalWeights) -> Tensor:

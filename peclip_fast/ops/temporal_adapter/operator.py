@@ -8,7 +8,7 @@ from torch import Tensor
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends
 from peclip_fast.ops.dtypes import FLOATS, product_dtype
-from peclip_fast.ops.register import refuse_forward_mode
+from peclip_fast.ops.implementations import run, with_gradients
 from peclip_fast.ops.temporal_adapter import cudnn
 from peclip_fast.ops.temporal_adapter.reference import temporal_adapter_reference
 from peclip_fast.ops.temporal_adapter.weights import OP, SCALINGS, TemporalWeights
@@ -69,11 +69,13 @@ def temporal_adapter(
     if backend != "reference":
         dtype = product_dtype(x)
         hidden, width = down_weight.shape
-        chosen = backends.select(OP, backend, x.device, dtype, width, hidden, x.shape[1])
-        if chosen == "cudnn":
-            return temporal_adapter_reference(
-                x, residual, weights, scaling=scaling, recurrence=cudnn.recurrence
-            )
+        sizes = width, hidden, x.shape[1]
+        chosen = backends.select(OP, backend, x.device, dtype, *sizes, variant=scaling)
+        # Exporters know PyTorch's GRU, and would write out a loop frame by frame.
+        if torch.compiler.is_exporting():
+            return cudnn.temporal_adapter(x, residual, weights, scaling)
+        tensors = {"x": x, "residual": residual, **weights._asdict()}
+        chosen = with_gradients(OP, backend, chosen, tensors)
         if chosen != "reference":
             return _fused(chosen, x, residual, weights, scaling, dtype)
     return temporal_adapter_reference(x, residual, weights, scaling=scaling)
@@ -84,13 +86,13 @@ def _fused(
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     tensors = (x, residual, *weights)
-    refuse_forward_mode(OP, backend, tensors)
     _check_kinds(x, residual, weights)
     if x.dtype not in (dtype, torch.float32):
         x = x.to(dtype)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    operator = getattr(torch.ops.peclip_fast, f"{OP}_{backend}")
-    return operator(x, residual, *weights, scaling, dtype, save)[0]
+    call = {"x": x, "residual": residual, "weights": weights, **weights._asdict()}
+    out: Tensor = run(OP, backend, {**call, "scaling": scaling, "dtype": dtype, "save": save})
+    return out
 
 
 def _check_shapes(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from peclip_fast.data.cues.regions import POINTS
 from peclip_fast.data.cues.store import Cues
-from peclip_fast.faces.landmarks import Array, LandmarkModel, around, box, overlap
+from peclip_fast.faces.geometry import Array, box, overlap
+from peclip_fast.faces.landmarks import LandmarkModel, around
 from peclip_fast.prepare.cues.parsing import ParsingModel
 
 _LOOK = 10  # frames from one search for a larger face to the next

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peclip_fast.data.cues.regions import REGIONS
 from peclip_fast.errors import InputError
-from peclip_fast.faces.landmarks import Array, Rectangle
+from peclip_fast.faces.geometry import Array, Rectangle
 from peclip_fast.text_files import read_lines, shown, whole_number
 
 _MOST_CLASSES = 10_000

@@ -18,7 +18,7 @@ from peclip_fast.data.decoding.clip_source import open_record
 from peclip_fast.data.processes import Lost, over_clips
 from peclip_fast.data.records import ClipRecord
 from peclip_fast.data.transforms.sampling import sample_indices
-from peclip_fast.faces.landmarks import Array, Rectangle, box
+from peclip_fast.faces.geometry import Array, Rectangle, box
 from peclip_fast.prepare.contact_sheet import evenly, shortened
 from peclip_fast.prepare.cues.make import CueRun
 

@@ -15,11 +15,11 @@ from benchmarks.compile_checks.usage import Key, Usage
 CASE = Case(768, 96, "bf16", autocast=True)
 
 
-def extension(*plan: tuple[str, int, int]) -> ModuleType:
+def extension(*plan: tuple[str, int, int, bool]) -> ModuleType:
     module = ModuleType("_C")
     module.__file__ = "_C.so"
 
-    def temporal_adapter_cuda_plan(*arguments: int) -> list[tuple[str, int, int]]:
+    def temporal_adapter_cuda_plan(*arguments: int) -> list[tuple[str, int, int, bool]]:
         assert arguments == (1, 768, 96, LIMITS[90].shared_per_block)
         return list(plan)
 
@@ -29,41 +29,54 @@ def extension(*plan: tuple[str, int, int]) -> ModuleType:
 
 def test_launched_kernels_have_a_size_and_all_their_memory() -> None:
     compiled = {
-        ("recurrence<bf16, 1>", 90): Usage(139, 0, 512),
-        ("recurrence<bf16, 2>", 90): Usage(154, 0, 512),
-        ("recurrence<bf16, 1>", 103): Usage(139, 0, 512),  # not one of the table's
+        ("recurrence<bf16, 1, 1, true>", 90): Usage(139, 0, 512),
+        ("recurrence<bf16, 2, 1, false>", 90): Usage(154, 0, 512),
+        ("recurrence<bf16, 1, 1, true>", 103): Usage(139, 0, 512),  # not one of the table's
         ("probe", 90): Usage(4, 0, 0),
     }
     with mock.patch.object(cubins, "read", return_value=compiled):
-        found = cuda_launches.measure(extension(("recurrence", 384, 4096)), [CASE])
+        found = cuda_launches.measure(extension(("recurrence", 384, 4096, True)), [CASE])
     recurrence = Key(
-        "cuda", "temporal_adapter", "recurrence<bf16, 1>", "768, 96, bf16 autocast", 90
+        "cuda", "temporal_adapter", "recurrence<bf16, 1, 1, true>", "768, 96, bf16 autocast", 90
     )
     assert found == {
         recurrence: Usage(139, 0, 4608, 384),
-        recurrence._replace(kernel="recurrence<bf16, 2>", case=""): Usage(154, 0, 512),
+        recurrence._replace(kernel="recurrence<bf16, 2, 1, false>", case=""): Usage(154, 0, 512),
     }
 
 
 def test_a_plan_for_a_kernel_that_is_not_there_is_an_error() -> None:
-    compiled = {("recurrence<bf16, 2>", 90): Usage(1, 0, 0)}
+    compiled = {("recurrence<bf16, 2, 1, false>", 90): Usage(1, 0, 0)}
     with (
         mock.patch.object(cubins, "read", return_value=compiled),
-        pytest.raises(KeyError, match="recurrence<bf16, 1>"),
+        pytest.raises(KeyError, match="recurrence<bf16, 1, 1, true>"),
     ):
-        cuda_launches.measure(extension(("recurrence", 384, 4096)), [CASE])
+        cuda_launches.measure(extension(("recurrence", 384, 4096, True)), [CASE])
 
 
 @pytest.mark.parametrize(
-    ("name", "case", "threads", "kernel"),
+    ("name", "case", "threads", "plain", "kernel"),
     [
-        ("down", CASE, 384, "down<bf16, bf16, true>"),
-        ("up_backward", CASE, 384, "down<bf16, fp32, false>"),
-        ("recurrence", Case(768, 192, "fp16"), 384, "recurrence<fp16, 2>"),
-        ("recurrence_backward", Case(512, 64, "fp32"), 256, "recurrence_backward<fp32, 1>"),
-        ("up", CASE, 384, "up<bf16, 3, false>"),
-        ("down_backward", Case(1024, 128, "bf16"), 256, "up<bf16, 6, true>"),
+        ("down", CASE, 384, True, "down<bf16, bf16, true, true>"),
+        ("up_backward", CASE, 384, True, "down<bf16, fp32, false, true>"),
+        ("recurrence", Case(768, 192, "fp16"), 384, False, "recurrence<fp16, 2, 1, false>"),
+        ("recurrence of 32", CASE, 384, True, "recurrence<bf16, 1, 2, true>"),
+        (
+            "recurrence_backward", Case(512, 64, "fp32"), 256, False,
+            "recurrence_backward<fp32, 1, 1, false>",
+        ),
+        ("recurrence_backward of 32", CASE, 384, True, "recurrence_backward<bf16, 1, 2, true>"),
+        ("up", CASE, 512, True, "up<bf16, 3, false, 2>"),
+        ("up", Case(768, 96, "bf16"), 512, True, "up<bf16, 3, false, 1>"),
+        ("down_backward", Case(1024, 128, "bf16"), 256, False, "up<bf16, 6, true, 0>"),
     ],
-)
-def test_forms_of_the_templates(name: str, case: Case, threads: int, kernel: str) -> None:
-    assert cuda_launches.instance(name, case, threads) == kernel
+)  # fmt: skip
+def test_forms_of_the_templates(
+    name: str, case: Case, threads: int, plain: bool, kernel: str
+) -> None:
+    assert cuda_launches.instance(name, case, threads, plain) == kernel
+
+
+def test_plain_kernels_are_those_that_the_plan_says() -> None:
+    plan = extension(("up", 512, 4096, True), ("down", 384, 4096, False))
+    assert cuda_launches.plain_kernels(plan, [CASE], 90) == {"up<bf16, 3, false, 2>"}

@@ -41,7 +41,8 @@ def test_the_step_itself(counts: dict[str, Any], place: str) -> None:
     assert found["launches"] > 500
     kernels = {name for name in found["by_name"] if name.startswith("temporal_adapter_cuda_")}
     assert {name.removeprefix("temporal_adapter_cuda_") for name in kernels} == {
-        "pack", "down", "recurrence", "up", "up_backward", "recurrence_backward", "down_backward",
+        "pack", "fold", "down", "recurrence", "up", "up_backward", "recurrence_backward",
+        "down_backward", "finish",
     }  # fmt: skip
 
 

@@ -97,7 +97,27 @@ inline float __uint_as_float(unsigned bits) {
     __builtin_memcpy(&v, &bits, sizeof v);
     return v;
 }
-// expf, tanhf, erff and their like are in <cmath>, for g++ in the global namespace as well.
+// expf, tanhf, erff and their like are in <cmath>, for g++ in the global namespace as well. Those
+// that CUDA approximates are as wrong here as its documentation lets them be, up or down by the last
+// bit of the argument.
+
+namespace shim {
+inline float off_by(float value, float relative, float argument) {
+    uint32_t bits;
+    std::memcpy(&bits, &argument, sizeof(bits));
+    return value * (1.0f + (bits & 1 ? relative : -relative));
+}
+}  // namespace shim
+
+inline float __expf(float x) {  // 2 + 1.173 |x| units in the last place
+    return shim::off_by(std::exp(x), (2.0f + 1.173f * std::fabs(x)) * 0x1p-23f, x);
+}
+inline float __fdividef(float x, float y) {  // 2 units, and 0 for what is too large
+    return std::fabs(y) > 0x1p126f ? 0.0f : shim::off_by(x / y, 0x1p-22f, y);
+}
+inline float shim_tanh_approx(float x) { return shim::off_by(std::tanh(x), 4.93e-4f, x); }
+#define PECLIP_TANH_APPROX(y, x) y = shim_tanh_approx(x)
+
 
 // --- Host ----------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from helpers.apart import apart
 
 from peclip_fast.data.decoding.clip_source import open_clip_source
 from peclip_fast.data.decoding.frame_folder import decode_image
@@ -200,11 +200,7 @@ def write_images(path: Path, images: list[np.ndarray], codec: str, options: dict
 def noisy_video(path: Path, count: int, codec: str, options: dict[str, str]) -> Path:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(count)]
-    # In a process of its own: SVT-AV1 lets the whole process go before all others, if it is root's.
-    child = get_context("fork").Process(target=write_images, args=(path, images, codec, options))
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    apart(write_images, path, images, codec, options)
     return path
 
 

@@ -108,7 +108,8 @@ def test_too_few_clips(records: list[ClipRecord]) -> None:
         batches([], train=False)
     with pytest.raises(InputError, match=r"^1 training clips: expected at least 2$"):
         batches(records[:1], world=2)
-    assert batches(records[:1], train=False, rank=1, world=2) == []
+    (none,) = batches(records[:1], train=False, rank=1, world=2)
+    assert (len(none["label"]), none["bad"]) == (0, [])
 
 
 def test_default_workers() -> None:

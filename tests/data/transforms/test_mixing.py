@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peclip_fast.config.data import MixConfig
-from peclip_fast.data.transforms.mixing import fmix_mask, low_frequency_noise, mix_batch
+from peclip_fast.data.transforms.mixing import (
+    draw_mixing,
+    fmix_mask,
+    low_frequency_noise,
+    mix_targets,
+)
+from peclip_fast.ops.pixels import mixed as mixed_frames
 
 ONLY_MIXUP = MixConfig(mixup=1.0, fmix=0.0)
 ONLY_FMIX = MixConfig(mixup=0.0, fmix=1.0)
@@ -16,6 +22,18 @@ ONLY_FMIX = MixConfig(mixup=0.0, fmix=1.0)
 def batch(clips: int = 4, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(clips, 3, 3, size, size, generator=generator), torch.eye(clips, 7)
+
+
+def mix_batch(
+    frames: torch.Tensor, targets: torch.Tensor, config: MixConfig, **draw: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and targets, as a step of training has them."""
+    height, width = frames.shape[-2:]
+    mixing = draw_mixing(len(frames), (height, width), config, **draw)
+    if mixing is None:
+        return frames, targets
+    mixing = mixing.to(frames.device)
+    return mixed_frames(frames, *mixing), mix_targets(targets, mixing)
 
 
 @pytest.mark.parametrize("config", [ONLY_MIXUP, ONLY_FMIX])
@@ -38,6 +56,17 @@ def test_no_copy_to_a_gpu_waits(config: MixConfig, monkeypatch: pytest.MonkeyPat
     mixed, _ = mix_batch(frames, targets, config, seed=0, step=0)
     assert mixed.shape == frames.shape
     assert copies == [(True, True)] * (1 if config is ONLY_MIXUP else 2)
+
+
+def test_what_is_drawn_never_changes() -> None:
+    """A run that is resumed with a newer version mixes as it did."""
+    drawn = [draw_mixing(4, (8, 8), MixConfig(), seed=1, step=step) for step in (0, 1, 10, 11)]
+    found = [m and (m.partners.tolist(), m.share, m.keep is not None) for m in drawn]
+    assert found[:3] == [([3, 0, 1, 2], 0.421875, True), ([1, 3, 0, 2], 0.3, False), None]
+    assert found[3] == ([3, 1, 0, 2], pytest.approx(0.5210482181590637, rel=1e-12), False)
+    assert drawn[0] is not None
+    assert drawn[0].keep is not None
+    assert drawn[0].keep.sum() == 27
 
 
 def test_each_kind_has_its_probability() -> None:

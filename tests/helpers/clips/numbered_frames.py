@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
+from helpers.apart import apart
 
 HEIGHT, WIDTH, RATE = 48, 64, 25
 DARK, BRIGHT = 60, 220
@@ -67,13 +67,10 @@ def write_numbered(
 ) -> Path:
     """A video of pictures 0, 1, ..., at 25 a second."""
     arguments = (path, encoder, options or {}, pixels, count, size, muxer or {})
-    if encoder != "libsvtav1":
-        return _write(*arguments)
-    # In a process of its own: SVT-AV1 lets the whole process go before all others, if it is root's.
-    child = get_context("fork").Process(target=_write, args=arguments)
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    if encoder == "libsvtav1":
+        apart(_write, *arguments)
+    else:
+        _write(*arguments)
     return path
 
 
@@ -85,7 +82,7 @@ def _write(
     count: int,
     size: tuple[int, int],
     muxer: dict[str, str],
-) -> Path:
+) -> None:
     with av.open(os.fspath(path), mode="w", container_options=muxer) as container:
         stream = container.add_stream(encoder, rate=RATE, options=options)
         stream.height, stream.width = size
@@ -96,7 +93,6 @@ def _write(
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return path
 
 
 def copy_packets(

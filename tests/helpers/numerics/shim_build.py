@@ -90,7 +90,7 @@ def build_extension(folder: Path) -> Path:
                 (path, isa if "kernels" in path.name else host)
                 for path in CSRC.rglob("*.cpp")
                 # No GPU kernel needs anything of these.
-                if '#include "cpu/amx' not in path.read_text()
+                if not re.search(r'#include "cpu/(unit|product)\.h"', path.read_text())
             ),
         ],
     )

@@ -13,7 +13,8 @@ from helpers.models.small_towers import BLOCKS, KINDS, PIXELS, SIZE, save_small
 from peclip_fast import InputError, create_model
 from peclip_fast.models.backbone import load_backbone
 from peclip_fast.models.towers import TextTower, vision_tower
-from peclip_fast.models.towers.blocks import CLIPBlock, TimmBlock, ViTBlock
+from peclip_fast.models.towers.blocks import CLIPBlock, ViTBlock
+from peclip_fast.models.towers.timm_block import TimmBlock
 
 TEXTS = ["a broad smile on a face", "a tear", "drawn brows, a frown"]
 CLASSES = ("happiness", "sadness", "anger")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from peclip_fast.commands.data.cues import main
 from peclip_fast.data.cues.regions import REGIONS
 from peclip_fast.data.cues.store import read_cues, read_index
 from peclip_fast.data.records import ClipRecord
-from peclip_fast.faces import models as face_models
 from peclip_fast.prepare.cues import make
 from peclip_fast.prepare.cues.make import named_clips
 
@@ -223,12 +223,13 @@ def test_the_source_is_not_written_to(root, capsys):
     assert capsys.readouterr().err == "error: --output: expected the folder of the cues\n"
 
 
-def test_a_missing_wheel_is_one_line(root, capsys, monkeypatch):
+def test_a_missing_runtime_is_one_line(root, capsys, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(face_models, "WHEEL", "no-such-wheel-of-faces")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(options(root)) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: the face models are not installed: pip install")
+    assert error.startswith("error: onnxruntime can't be used (")
+    assert error.endswith("pip install 'peclip-fast[faces]'\n")
     assert len(error.splitlines()) == 1
 
 

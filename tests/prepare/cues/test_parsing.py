@@ -10,7 +10,7 @@ from helpers.clips.tiny_onnx import HALF, colour_classifier, write
 
 from peclip_fast.data.cues.regions import POINTS, REGIONS
 from peclip_fast.errors import InputError
-from peclip_fast.faces.landmarks import Rectangle
+from peclip_fast.faces.geometry import Rectangle
 from peclip_fast.prepare.cues.parsing import (
     CELEBAMASK_HQ,
     SIDE,

@@ -16,7 +16,7 @@ from peclip_fast.data.loading.dataset import BadClip, ClipDataset, ClipKey
 from peclip_fast.data.loading.sampler import ClipBatchSampler
 from peclip_fast.errors import InputError
 
-Encoded = EncodedClip | BadClip
+Encoded = EncodedClip | BadClip | dict[str, Any]
 
 
 class DaliLoader:
@@ -105,6 +105,7 @@ class _Work:
         threads: int,
     ) -> None:
         self._dataset = dataset
+        self._device = device
         self._codecs = CODECS[device.type]
         self._decoder = DaliDecoder(
             dataset.config.augment if dataset.train else None,
@@ -130,7 +131,12 @@ class _Work:
         try:
             return read_encoded(self._dataset, key, self._codecs)
         except OtherDecoderError:
-            raise  # PyAV would read it: not for on_bad_clip to skip
+            if self._dataset.config.decoder != "auto":
+                raise  # PyAV would read it: not for on_bad_clip to skip
+        except InputError as error:
+            return BadClip(key[1], str(error))
+        try:  # by PyAV, as nobody has asked for DALI
+            return self._dataset.load(key[1], key[0])
         except InputError as error:
             return BadClip(key[1], str(error))
 
@@ -139,8 +145,17 @@ class _Work:
         clips = [clip for clip in encoded if isinstance(clip, EncodedClip)]
         with torch.cuda.stream(self._stream):
             decoded = iter(self._decoder.decode(clips))
-            items = [c if isinstance(c, BadClip) else next(decoded) for c in encoded]
+            items = [self._item(c, decoded) for c in encoded]
             batch = self._dataset.collate(items)
         if self._stream is not None:
             self._stream.synchronize()
         return batch
+
+    def _item(
+        self, clip: Encoded, decoded: Iterator[dict[str, Any] | BadClip]
+    ) -> dict[str, Any] | BadClip:
+        if isinstance(clip, EncodedClip):
+            return next(decoded)
+        if isinstance(clip, BadClip):
+            return clip
+        return clip | {"frames": clip["frames"].to(self._device)}

@@ -1,0 +1,1 @@
+"""What exported files give and how long they take, next to their models."""

@@ -1,0 +1,1 @@
+"""How training and analysis grow with machines: measured at the small end, simulated beyond it."""

@@ -1,0 +1,1 @@
+"""What frozen weights of eight bits would cost and save."""

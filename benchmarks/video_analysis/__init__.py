@@ -1,0 +1,1 @@
+"""How fast videos are analyzed, in how much memory."""

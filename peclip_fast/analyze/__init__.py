@@ -1,0 +1,1 @@
+"""From any video to who shows what, when."""

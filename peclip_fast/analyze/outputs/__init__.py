@@ -1,0 +1,1 @@
+"""What a person looks at and what other programs read of an analysis."""

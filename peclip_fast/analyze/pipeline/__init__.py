@@ -1,0 +1,1 @@
+"""From frames to rows: who is there, and what each window shows."""

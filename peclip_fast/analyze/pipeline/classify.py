@@ -1,0 +1,155 @@
+"""The model on windows, batched over tracks and videos."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from threading import Condition, Thread
+from time import monotonic
+
+import torch
+
+from peclip_fast.analyze.pipeline.windows import Window
+from peclip_fast.analyze.results import Probabilities
+from peclip_fast.engine.evaluation import DTYPES
+from peclip_fast.models.adapted_clip import AdaptedCLIP
+
+_PATIENCE = 5.0  # seconds that a window waits for others
+Deliver = Callable[[Window, Probabilities | None], None]
+
+
+class WindowClassifier:
+    """A model that says what windows show.
+
+    Args:
+        model: it is put into eval mode.
+        device: where it computes.
+        precision: in which; a key of DTYPES.
+    """
+
+    def __init__(self, model: AdaptedCLIP, device: torch.device, precision: str = "fp32") -> None:
+        self.model, self.device, self._dtype = model.to(device).eval(), device, DTYPES[precision]
+        self._classes: torch.Tensor | None = None
+
+    def classify(self, windows: Sequence[Window]) -> list[Probabilities]:
+        """The probabilities of each window, in the order of the model's classes."""
+        return self.probabilities([window.given for window in windows])
+
+    @torch.no_grad()
+    def probabilities(self, clips: Sequence[Mapping[str, torch.Tensor]]) -> list[Probabilities]:
+        """The same of clips, each as what the model sees of it, uint8 (T, 3, side, side)."""
+        inputs = {
+            name: torch.stack([given[name] for given in clips]).to(self.device)
+            for name in self.model.inputs
+        }
+        mixed = self._dtype != torch.float32
+        with torch.autocast(self.device.type, self._dtype, enabled=mixed):
+            if self._classes is None:
+                self._classes = self.model.class_features()
+            logits = self.model(**inputs, class_features=self._classes)
+        return [tuple(row) for row in logits.float().softmax(1).double().cpu().tolist()]
+
+
+class WindowQueue:
+    """Windows that wait for a batch to be full.
+
+    Args:
+        classifier: says what they show.
+        batch: windows at a time.
+    """
+
+    def __init__(self, classifier: WindowClassifier, batch: int) -> None:
+        self._classifier, self._batch = classifier, batch
+        self._waiting: list[tuple[Window, Deliver]] = []
+        self._since = 0.0  # when the first of them came
+
+    def put(self, window: Window, deliver: Deliver) -> None:
+        """Add a window, whose probabilities ``deliver`` gets sooner or later."""
+        self._since = self._since if self._waiting else monotonic()
+        self._waiting.append((window, deliver))
+        if len(self._waiting) >= self._batch:
+            self.flush()
+
+    def poll(self) -> None:
+        """Classify what has waited for too long, so that its rows are written."""
+        if self._waiting and monotonic() > self._since + _PATIENCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Classify all that waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            found = self._classifier.classify([window for window, _ in waiting])
+            for (window, deliver), probabilities in zip(waiting, found, strict=True):
+                deliver(window, probabilities)
+
+
+class LiveQueue:
+    """Windows of a camera: classified in a thread, the oldest one dropped rather than to lag.
+
+    ``deliver`` is called by ``poll`` and ``flush``, with None for a window that was dropped.
+
+    Args:
+        classifier: says what they show.
+        most: windows that may wait.
+    """
+
+    def __init__(self, classifier: WindowClassifier, most: int) -> None:
+        self._classifier, self._most = classifier, most
+        self._waiting: deque[tuple[Window, Deliver]] = deque()
+        self._done: deque[tuple[Window, Deliver, Probabilities | None]] = deque()
+        self._changed = Condition()
+        self._busy = self._closed = False
+        self._error: BaseException | None = None
+        self.dropped = 0
+        Thread(target=self._work, name="windows", daemon=True).start()
+
+    def put(self, window: Window, deliver: Deliver) -> None:
+        """Add a window; the oldest that waits goes where there are too many."""
+        with self._changed:
+            self._waiting.append((window, deliver))
+            while len(self._waiting) > self._most:
+                self._done.append((*self._waiting.popleft(), None))
+                self.dropped += 1
+            self._changed.notify_all()
+
+    def poll(self) -> None:
+        """Deliver what is ready."""
+        if self._error is not None:
+            raise self._error
+        while self._done:
+            window, deliver, probabilities = self._done.popleft()
+            deliver(window, probabilities)
+
+    def flush(self) -> None:
+        """Wait for all, and deliver them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._busy) or self._error)
+        self.poll()
+
+    def close(self) -> None:
+        """End the thread; what waits is left."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                taken = [*self._waiting]
+                self._waiting.clear()
+                self._busy = True
+            try:
+                found = self._classifier.classify([window for window, _ in taken])
+            except BaseException as error:  # raised where poll() is called
+                with self._changed:
+                    self._error, self._busy = error, False
+                    self._changed.notify_all()
+                return
+            for (window, deliver), probabilities in zip(taken, found, strict=True):
+                self._done.append((window, deliver, probabilities))

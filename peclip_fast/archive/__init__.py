@@ -1,0 +1,1 @@
+"""Archives: more videos than one sitting, on one machine or on many."""

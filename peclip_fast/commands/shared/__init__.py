@@ -1,0 +1,1 @@
+"""What the commands share: their options, how they end, and their streams."""

@@ -1,0 +1,1 @@
+"""What is around the steps of training: processes, precision, and losses that are no numbers."""
