@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -158,10 +159,16 @@ def _write_openvino(program: ExportedProgram, about: About, path: Path) -> None:
         write_bytes(path, graph.read_bytes())
 
 
-def _read_openvino(path: Path) -> tuple[About, Runner]:
+@functools.cache
+def _openvino_core() -> Any:
+    """The one of this process: where a second one ends, the stack for signals is unmapped."""
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _read_openvino(path: Path) -> tuple[About, Runner]:
+    core = _openvino_core()
     model = core.read_model(path)
     said = model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None
     about = read_about(said, str(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -12,6 +14,23 @@ from peclip_fast.errors import InputError
 from peclip_fast.export.export import export_model, random_batch
 from peclip_fast.export.formats import FORMATS, read_exported
 from peclip_fast.export.program import ClassProbabilities
+
+
+READ_TWO = """
+import signal, sys
+from pathlib import Path
+from peclip_fast.export.formats import read_exported
+from peclip_fast.stopping import Stopped, watch
+
+first, second = (read_exported(Path(sys.argv[1])) for _ in range(2))
+del first
+del second
+try:
+    with watch():
+        signal.raise_signal(signal.SIGTERM)
+except Stopped as stopped:
+    print(stopped)
+"""
 
 
 def compared(model, config, path, clips, seed=5):
@@ -52,6 +71,11 @@ def test_other_runtimes(name, kind, tiny_backbone, tmp_path):
     assert export_model(model, config, kind, path).largest < 1e-5
     for clips in (1, 3, 8):
         compared(model, config, path, clips)
+    # OpenVINO has a stack of its own for signals, which must be there as long as it is used.
+    ended = subprocess.run(
+        [sys.executable, "-c", READ_TWO, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert (ended.returncode, ended.stdout) == (0, "terminated\n")
 
 
 def test_text_encoder_is_left_out(tiny_backbone, tmp_path):

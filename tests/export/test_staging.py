@@ -80,11 +80,13 @@ def test_a_kill_leaves_no_graph_with_weights_of_another(step, former, tmp_path, 
     assert "m.xml" not in found or found == former
 
 
-def test_a_signal_waits_for_the_second_name(tmp_path, monkeypatch):
-    replace = os.replace
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_signal_waits_for_the_last_name(step, tmp_path, monkeypatch):
+    steps, replace = itertools.count(1), os.replace
 
     def signalled(source, target):
-        signal.raise_signal(signal.SIGTERM)  # in this thread, before it returns
+        if next(steps) == step:
+            signal.raise_signal(signal.SIGTERM)  # in this thread, before it returns
         replace(source, target)
 
     for name in NAMES:
