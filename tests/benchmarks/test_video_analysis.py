@@ -57,3 +57,22 @@ def test_the_last_whole_row_tells_how_far_it_is(tmp_path):
     assert memory._time_of_last_row(table) == 0
     table.write_text("frame,timestamp,track\n0,0.000000,1\n1,0.5,1\n2,0.7")
     assert memory._time_of_last_row(table) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [
+        ("1,joy,0.500000", True),
+        ("1,joy,0.500001", True),
+        ("1,joy,0.500020", False),
+        ("1,joy,", False),
+        ("2,joy,0.500000", False),
+        ("1,rage,0.500000", False),
+        ("1,joy,0.500000\n2,joy,0.500000", False),
+    ],
+)
+def test_tables_are_alike_to_rounding(row, same, tmp_path):
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("frame,prediction,p_joy\n1,joy,0.500000\n")
+    other.write_text(f"frame,prediction,p_joy\n{row}\n")
+    assert measure.alike(one, other) is same
