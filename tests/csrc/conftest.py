@@ -27,31 +27,45 @@ def _build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Pat
         return Path(built.read_text())
 
 
-@pytest.fixture(scope="session", params=["NATIVE", "PORTABLE"])
-def shim_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim's object files."""
+    return _build_once(tmp_path_factory, "shim", shim_build.compile_shim)
+
+
+@pytest.fixture(scope="session", params=shim_build.SWITCHES)
+def shim_kernels(
+    request: pytest.FixtureRequest, shim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The shim with the kernels of shim_kernels.cu, for each way of switching stacks."""
     source = Path(__file__).parent / "shim_kernels.cu"
 
     def build(folder: Path) -> Path:
         sources = [(source, shim_build.WATCHED)]
-        return shim_build.link(folder, "kernels.so", sources, f"-DSHIM_{request.param}")
+        return shim_build.link(folder / "kernels.so", sources, shim, request.param)
 
     return _build_once(tmp_path_factory, f"shim_kernels_{request.param}", build)
 
 
 @pytest.fixture(scope="session", params=[750, 800, 900])
-def tile_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tile_kernels(
+    request: pytest.FixtureRequest, shim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """tile_kernels.cu as it is compiled for a GPU of each generation of tensor cores."""
     source = Path(__file__).parent / "tile_kernels.cu"
 
     def build(folder: Path) -> Path:
         flags = (*shim_build.WATCHED, f"-DPECLIP_ARCH={request.param}")
-        return shim_build.link(folder, "tiles.so", [(source, flags)])
+        return shim_build.link(folder / "tiles.so", [(source, flags)], shim)
 
     return _build_once(tmp_path_factory, f"tile_kernels_{request.param}", build)
 
 
 @pytest.fixture(scope="session")
-def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """peclip_fast._C with its CUDA sources compiled for the CPU, as a file."""
-    return _build_once(tmp_path_factory, "cuda_on_cpu", shim_build.build_extension)
+def cuda_on_cpu(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """peclip_fast._C of the CUDA sources alone, compiled for the CPU, as a file."""
+
+    def build(folder: Path) -> Path:
+        return shim_build.build_extension(folder, shim)
+
+    return _build_once(tmp_path_factory, "cuda_on_cpu", build)

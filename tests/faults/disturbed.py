@@ -15,7 +15,6 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,9 @@ class Scene:
         if name not in self._whole:
             made = self.training(name, setup)
             options = ["--train.batch_size", "4"] if two else []
+            counting = {"count_in": str(made.folder / "count"), "folder": str(made.run.path)}
             begin = time.monotonic()
-            started = made.start_several(*options) if two else [made.start()]
+            started = made.start_several(*options) if two else [made.start(happens=counting)]
             ends = [process.end() for process in started]
             assert all(end.code == 0 for end in ends), ends
             self.seconds[name] = time.monotonic() - begin
@@ -150,20 +150,9 @@ class KilledAtWrites(Disturbed):
 
     name, title, share = "writes", "trainings killed at a write", 10
 
-    @cached_property
-    def changes(self) -> list[int]:
-        """How many there are in each setup."""
-        counts = []
-        for setup in range(len(SETUPS)):
-            training = self.scene.training(f"{self.name}-counted", setup)
-            file = training.folder / "count"
-            happens = {"count_in": str(file), "folder": str(training.run.path)}
-            assert training.run_to_end(happens=happens).code == 0
-            counts.append(int(file.read_text()))
-        return counts
-
     def disturb(self, training: Training, setup: int, number: int, rng: random.Random) -> None:
-        at = rng.randrange(self.changes[setup]) + 1
+        changes = int((self.scene.whole(setup).folder / "count").read_text())
+        at = rng.randrange(changes) + 1
         happens = {"kill_at": at, "folder": str(training.run.path)}
         started = training.start(happens=happens)
         check_ended(started, started.end(), {-signal.SIGKILL, 0}, (0,))

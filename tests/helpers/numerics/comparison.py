@@ -10,6 +10,7 @@ from torch import Tensor
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 # Of opcheck's tests for a backward operator: the forward's are traced and compiled with it.
 ALONE = ("test_schema", "test_autograd_registration", "test_faketensor")
+WHOLE = (*ALONE, "test_aot_dispatch_dynamic")
 
 
 def _part_of_wider(t: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ from types import ModuleType
 SHIM = Path(__file__).parents[2] / "csrc" / "shim"
 CSRC = Path(__file__).parents[3] / "csrc"
 
+BINDINGS = SHIM.parent / "cuda_module.cpp"
+
 COMMON = ("-std=c++17", "-fPIC", "-O1", "-Wall", "-Wextra", "-fno-gnu-unique", "-U_FORTIFY_SOURCE")
 # -Bsymbolic: the shim's CUDA functions, not those of a real runtime that the process has loaded.
 LINKED = ("-shared", "-Wl,-Bsymbolic", "-Wl,--wrap=memcpy")
+SPEED, SWITCHES = ("-O2",), ("NATIVE", "PORTABLE")
 # Before every access to memory, and after what is undefined, the code calls shim/memory.cpp.
 WATCHED = (
     "-x", "c++", f"-I{SHIM}", f"-I{CSRC}", "-g1", "-Wno-unknown-pragmas", "-fno-builtin-memcpy",
@@ -53,12 +56,9 @@ def cuda_sources(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.cu"))
 
 
-def link(
-    folder: Path, name: str, sources: Sequence[tuple[Path, Sequence[str]]], *shim_flags: str
-) -> Path:
-    """Compile the sources, each with its own flags, and the shim into one shared library."""
+def _compile(jobs: Sequence[tuple[Path, Sequence[str]]], folder: Path) -> list[Path]:
+    """The object files of sources, each with its own flags."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [*sources, *((path, ("-O2", *shim_flags)) for path in sorted(SHIM.glob("*.cpp")))]
     objects = [folder / f"{number}-{path.name}.o" for number, (path, _) in enumerate(jobs)]
 
     def compile_one(job: tuple[Path, Sequence[str]], to: Path) -> None:
@@ -66,34 +66,46 @@ def link(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_one, jobs, objects))
-    library = folder / name
+    return objects
+
+
+def compile_shim(folder: Path) -> Path:
+    """The shim's object files, for all libraries, with each way of switching stacks."""
+    switch = SHIM / "fibers.cpp"
+    _compile([(path, SPEED) for path in sorted(SHIM.glob("*.cpp")) if path != switch], folder)
+    for name in SWITCHES:
+        _compile([(switch, (*SPEED, f"-DSHIM_{name}"))], folder / name)
+    return folder
+
+
+def link(
+    library: Path,
+    sources: Sequence[tuple[Path, Sequence[str]]],
+    shim: Path,
+    switch: str = SWITCHES[0],
+) -> Path:
+    """Compile the sources, each with its own flags, into one shared library with the shim.
+
+    Args:
+        shim: what compile_shim gave.
+        switch: its way of switching stacks.
+    """
+    objects = _compile(sources, library.parent)
+    objects += [*sorted(shim.glob("*.o")), *(shim / switch).glob("*.o")]
     _run(["g++", *LINKED, "-o", library, *objects, "-ldl", "-pthread"])
     return library
 
 
-def build_extension(folder: Path) -> Path:
-    """peclip_fast._C with its CUDA kernels on the CPU."""
+def build_extension(folder: Path, shim: Path) -> Path:
+    """peclip_fast._C with its CUDA kernels alone, on the CPU."""
     import pybind11
 
     host = [
         f"-I{CSRC}", f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}",
-        "-DPECLIP_FAST_CUDA", '-DPECLIP_FAST_CUDA_VERSION="shim"', '-DPECLIP_FAST_CUDA_ARCHS="90"',
-        '-DPECLIP_FAST_VERSION="0"', "-fvisibility=hidden", "-O0",
+        "-fvisibility=hidden", "-O0",
     ]  # fmt: skip
-    isa = [f"-I{CSRC}", "-DPECLIP_ISA=cpu_baseline", "-DPECLIP_VECTOR=4", "-O0"]
-    return link(
-        folder,
-        f"_C{sysconfig.get_config_var('EXT_SUFFIX')}",
-        [
-            *((path, WATCHED) for path in cuda_sources(CSRC)),
-            *(
-                (path, isa if "kernels" in path.name else host)
-                for path in CSRC.rglob("*.cpp")
-                # No GPU kernel needs anything of these.
-                if not re.search(r'#include "cpu/(unit|product)\.h"', path.read_text())
-            ),
-        ],
-    )
+    sources = [*((path, WATCHED) for path in cuda_sources(CSRC)), (BINDINGS, host)]
+    return link(folder / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}", sources, shim)
 
 
 def load_extension(path: Path) -> ModuleType:
