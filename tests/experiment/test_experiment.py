@@ -5,31 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from helpers.fake_runs import fake_command
-from helpers.tiny_runs import write_clips
+from helpers.forked import Forked
 
 from peclip_fast.commands.experiment import main
+from peclip_fast.commands.shared.main import script
 from peclip_fast.experiment import runner
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
 @pytest.fixture
-def options(clips, tiny_backbone, tmp_path):
+def options(tiny_clips, tiny_backbone, tmp_path):
     """Of a run of seconds, over any experiment."""
     return [
-        "--data.dataset", "folder", "--data.root", str(clips), "--data.frames", "2",
+        "--data.dataset", "folder", "--data.root", str(tiny_clips), "--data.frames", "2",
         "--data.num_workers", "0", "--model.backbone", tiny_backbone, "--model.pretrained", "null",
         "--model.prompt_depth", "2", "--model.reduction", "16", "--train.epochs", "2",
         "--train.warmup_epochs", "1", "--train.threads", "1", "--train.device", "cpu",
@@ -93,13 +88,12 @@ def test_what_the_user_gave_wrongly(options, capfd, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_experiment_goes_on_where_it_stood(options, capfd, monkeypatch):
+def test_a_killed_experiment_goes_on_where_it_stood(options, capfd, monkeypatch, tmp_path):
     """Killed with its second run, which then goes on from the checkpoint; the first stays."""
     names = ["table3-ferv39k", *options, "--seeds", "0", "1", "--jobs=1"]
-    argv = [sys.executable, "-m", "peclip_fast", "experiment", *names]
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     runs = Path(options[-1]) / "runs"
-    first = subprocess.Popen(argv, start_new_session=True)
+    first = Forked(script, ["experiment", *names], errors=tmp_path / "said")
     end = time.monotonic() + 300
 
     def begun():

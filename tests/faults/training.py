@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from helpers.forked import Forked
-from helpers.tiny_runs import write_config
+from helpers.tiny_runs import no_pictures, write_config
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
@@ -140,7 +140,8 @@ class Started(Forked):
 def _train(argv: list[str], happens: dict[str, Any]) -> None:
     """What the process does."""
     prepared(**happens)
-    script(argv)
+    with no_pictures():
+        script(argv)
 
 
 def prepared(

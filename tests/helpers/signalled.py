@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import Any
 
+from helpers.tiny_runs import no_pictures
+
 from peclip_fast.commands.shared.main import script
 from peclip_fast.data.loading.dataset import ClipDataset
 from peclip_fast.engine import evaluation, run, trainer
@@ -79,7 +81,8 @@ def train(argv: Sequence[str], moment: str, name: str, target: str) -> None:
     only = os.environ.get("ONLY_RANK")
     if only is None or only == os.environ.get("RANK"):
         prepare(moment, signal.Signals[name], target)
-    script(["train", *argv])
+    with no_pictures():
+        script(["train", *argv])
 
 
 def train_stubbornly(argv: Sequence[str], name: str) -> None:

@@ -20,10 +20,11 @@ SMALL = {
 }  # fmt: skip
 
 
-def save_small_backbone(folder: Path) -> str:
-    """Writes it into a folder there, which is its name."""
+def save_small_backbone(folder: Path, layers: int = 9) -> str:
+    """Writes it, of as many blocks a side, into a folder there, which is its name."""
     path = folder / "small"
+    config = SMALL | {side: SMALL[side] | {"layers": layers} for side in ("vision_cfg", "text_cfg")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        save_backbone(open_clip.CLIP(**SMALL), SMALL, path)
+        save_backbone(open_clip.CLIP(**config), config, path)
     return str(path)

@@ -16,12 +16,15 @@ CLASSES = ("happiness", "sadness")
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_small_backbone(tmp_path_factory.mktemp("small"))
+    return save_small_backbone(tmp_path_factory.mktemp("small"), layers=3)
 
 
 def made(backbone: str, method: str, backend: str) -> AdaptedCLIP:
     torch.manual_seed(0)
-    model = create_model(backbone=backbone, classes=CLASSES, method=method, backend=backend)
+    options = {"prompt_depth": 3} if method == "pe_clip" else {}
+    model = create_model(
+        backbone=backbone, classes=CLASSES, method=method, backend=backend, **options
+    )
     with torch.no_grad():
         for parameter in model.trained_parameters().values():
             parameter.add_(torch.randn(parameter.shape) * 0.02)
