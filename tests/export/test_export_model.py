@@ -15,7 +15,6 @@ from peclip_fast.export.export import export_model, random_batch
 from peclip_fast.export.formats import FORMATS, read_exported
 from peclip_fast.export.program import ClassProbabilities
 
-
 READ_TWO = """
 import signal, sys
 from pathlib import Path
