@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -94,23 +95,38 @@ def test_urls_pages_and_what_cannot_be_fetched(trained_run, listed, tmp_path, ca
     assert {"timeline.png", "report.html"} < {path.name for path in folder.iterdir()}
 
 
-def of_ray() -> list[int]:
-    """Processes of Ray's actors."""
+def of_ray(session: int) -> list[int]:
+    """Processes of Ray's actors in a session, as other tests may have some too."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             title = path.read_bytes()
+            of = os.getsid(int(path.parent.name))
         except OSError:
             continue
-        if b"ray::_" in title and b"IDLE" not in title:
+        if of == session and b"ray::_" in title and b"IDLE" not in title:
             found.append(int(path.parent.name))
     return found
 
 
+def kin_of(session: int) -> list[tuple[int, str]]:
+    """Niceness and title of a session's processes."""
+    lines = subprocess.run(
+        ["ps", "-wweo", "sid=,ni=,args="], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    rows = [line.split(maxsplit=2) for line in lines]
+    return [(int(nice), title) for of, nice, title in rows if int(of) == session]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("decoders", [0, 1])
-def test_ray_gives_the_same_whatever_is_killed(trained_run, listed, local, tmp_path, decoders):
+def test_ray_gives_the_same_whatever_is_killed(
+    trained_run, listed, local, tmp_path, decoders, monkeypatch
+):
+    """A killed one is gone on with by this process, a terminated one by Ray, with one more kill."""
     pytest.importorskip("ray", reason="Ray is not installed")
+    # Ray would look there first.
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     output, rng = tmp_path / "out", random.Random(decoders)
     options = ["--engine", "ray", "--workers", str(2 - decoders), "--decoders", str(decoders)]
 
@@ -126,18 +142,25 @@ def test_ray_gives_the_same_whatever_is_killed(trained_run, listed, local, tmp_p
 
     process = analyzing(trained_run, listed, output, *options)
     until(lambda: done() >= 1)
-    os.kill(rng.choice(of_ray()), signal.SIGKILL)
+    kin = kin_of(process.pid)
+    workers = {nice for nice, title in kin if title.startswith("ray::")}
+    assert workers == {os.getpriority(os.PRIO_PROCESS, 0)}, kin  # no nicer than others
+    os.kill(rng.choice(of_ray(process.pid)), signal.SIGKILL)
     until(lambda: done() >= GOOD // 3)
-    process.kill()  # the driver
-    process.wait()
+    process.send_signal(signal.SIGTERM if decoders else signal.SIGKILL)  # the driver
+    _, err = process.communicate(timeout=PATIENCE)
+    if decoders:
+        assert process.returncode == 128 + signal.SIGTERM
+        assert err.splitlines()[-1] == "terminated; the same command goes on"
+        assert "SIGTERM received" not in err
     before = done()
     assert before < GOOD
-    process = analyzing(trained_run, listed, output, *options)
-    kills = 4 if GOOD > 100 else 1
+    process = analyzing(trained_run, listed, output, *(options if decoders else []))
+    kills = decoders * (4 if GOOD > 100 else 1)
     for _ in range(kills):
         goal = done() + max(1, (GOOD - done()) // (kills + 1))
         until(lambda goal=goal: done() >= goal)
-        if actors := of_ray():
+        if actors := of_ray(process.pid):
             os.kill(rng.choice(actors), signal.SIGKILL)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, err

@@ -1,4 +1,4 @@
-"""How an archive by Ray ends when it is told to, or when its machine has gone."""
+"""How an archive by Ray ends when its machine has gone; test_archive has how it is told to."""
 
 from __future__ import annotations
 
@@ -31,20 +31,6 @@ def working(trained_run, tmp_path, monkeypatch):
     yield process
     process.kill()
     process.communicate()
-
-
-def test_its_workers_are_no_nicer_than_others_and_it_ends_by_sigterm_as_ever(working):
-    session = subprocess.run(
-        ["ps", "-wweo", "sid=,ni=,args="], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    kin = [line.split(maxsplit=2)[1:] for line in session if line.split()[0] == str(working.pid)]
-    workers = {nice for nice, args in kin if args.startswith("ray::")}
-    assert workers == {str(os.getpriority(os.PRIO_PROCESS, 0))}, kin
-    working.send_signal(signal.SIGTERM)
-    _, err = working.communicate(timeout=SECONDS)
-    assert working.returncode == 128 + signal.SIGTERM
-    assert err.splitlines()[-1] == "terminated; the same command goes on"
-    assert "SIGTERM received" not in err
 
 
 def test_a_lost_machine_is_not_waited_for(working):

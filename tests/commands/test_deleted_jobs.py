@@ -13,13 +13,13 @@ from helpers.clips.face_videos import one_face, steady, write_faces_video
 from helpers.served import SECONDS, said, served
 from helpers.serving import gone
 
-MOMENTS = 8
+MOMENTS = 6
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("videos") / "faces.mp4"
-    return write_faces_video(path, steady(6.0), one_face).read_bytes()
+    return write_faces_video(path, steady(4.0), one_face).read_bytes()
 
 
 @pytest.fixture(scope="module")

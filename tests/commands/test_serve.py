@@ -15,7 +15,7 @@ from peclip_fast.commands.serve import main
 def test_a_server_ends_cleanly_and_the_next_one_keeps_the_promises(tiny_run, tmp_path):
     folder = tmp_path / "served"
     short = write_faces_video(tmp_path / "short.mp4", steady(1.0), one_face).read_bytes()
-    long = write_faces_video(tmp_path / "long.mp4", steady(15.0), lambda time: []).read_bytes()
+    long = write_faces_video(tmp_path / "long.mp4", steady(5.0), lambda time: []).read_bytes()
     with served(tiny_run, folder) as (process, client, log):
         status, body = client.ask("POST", "/api/jobs", short)
         assert status == 202

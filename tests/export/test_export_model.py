@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import functools
 import zipfile
 
 import pytest
 import torch
+from helpers.exporting import read_two
+from helpers.forked import Forked
 from helpers.models.trained_model import trained
 
 from peclip_fast.errors import InputError
+from peclip_fast.export import export as exporting
 from peclip_fast.export.export import export_model, random_batch
 from peclip_fast.export.formats import FORMATS, read_exported
-from peclip_fast.export.program import ClassProbabilities
+from peclip_fast.export.program import ClassProbabilities, export_program
 
-READ_TWO = """
-import signal, sys
-from pathlib import Path
-from peclip_fast.export.formats import read_exported
-from peclip_fast.stopping import Stopped, watch
 
-first, second = (read_exported(Path(sys.argv[1])) for _ in range(2))
-del first
-del second
-try:
-    with watch():
-        signal.raise_signal(signal.SIGTERM)
-except Stopped as stopped:
-    print(stopped)
-"""
+@pytest.fixture(scope="module")
+def made(tiny_backbone, tmp_path_factory):
+    """Gives a method's model, its configuration, its tensors and its program, all made once."""
+
+    @functools.cache
+    def make(name):
+        model, config = trained(name, tiny_backbone, tmp_path_factory.mktemp(name))
+        before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        batch = random_batch(model, config, 2, torch.Generator().manual_seed(0))
+        return model, config, before, export_program(model.merged(), batch)
+
+    return make
+
+
+@pytest.fixture
+def exported(made, monkeypatch):
+    """Writes the file of a method, and gives the model, as it was before, and its configuration."""
+
+    def export(name, kind, path):
+        model, config, before, program = made(name)
+        monkeypatch.setattr(exporting, "export_program", lambda *_: program)
+        assert export_model(model, config, kind, path).largest < 1e-5
+        after = model.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        return model, config
+
+    return export
 
 
 def compared(model, config, path, clips, seed=5):
@@ -45,42 +61,34 @@ def compared(model, config, path, clips, seed=5):
 # Of each kind: recurrence, all inputs, attention over time, and what is merged.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pe_clip", "finecliper", "dfer_clip", "clip_lora"])
-def test_batches_of_any_size(name, tiny_backbone, tmp_path):
-    model, config = trained(name, tiny_backbone, tmp_path)
+def test_batches_of_any_size(name, exported, tmp_path):
     path = tmp_path / "m.pt2"
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    assert export_model(model, config, "torch", path).largest < 1e-5
+    model, config = exported(name, "torch", path)
     for clips in (1, 2, 5):
         compared(model, config, path, clips)
-    after = model.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"), [("pe_clip", "onnx"), ("pe_clip", "openvino"), ("finecliper", "onnx")]
 )
-def test_other_runtimes(name, kind, tiny_backbone, tmp_path):
+def test_other_runtimes(name, kind, exported, tmp_path):
     pytest.importorskip("onnxscript")
     if kind == "openvino":
         pytest.importorskip("openvino")
-    model, config = trained(name, tiny_backbone, tmp_path)
     path = tmp_path / f"m{FORMATS[kind].suffix}"
-    assert export_model(model, config, kind, path).largest < 1e-5
+    model, config = exported(name, kind, path)
     for clips in (1, 3, 8):
         compared(model, config, path, clips)
     # OpenVINO has a stack of its own for signals, which must be there as long as it is used.
-    ended = subprocess.run(
-        [sys.executable, "-c", READ_TWO, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert (ended.returncode, ended.stdout) == (0, "terminated\n")
+    forked = Forked(read_two, path, output=tmp_path / "output", errors=tmp_path / "errors")
+    said, errors = forked.communicate(120)
+    assert (forked.returncode, said) == (0, "terminated\n"), errors
 
 
-def test_text_encoder_is_left_out(tiny_backbone, tmp_path):
-    model, config = trained("zero_shot", tiny_backbone, tmp_path)
+def test_text_encoder_is_left_out(exported, tmp_path):
     path = tmp_path / "m.pt2"
-    export_model(model, config, "torch", path)
+    model, _ = exported("zero_shot", "torch", path)
     vision = sum(p.nbytes for p in model.backbone.visual.parameters())
     text = sum(p.nbytes for p in model.backbone.transformer.parameters())
     assert path.stat().st_size < vision + text / 2
@@ -95,10 +103,9 @@ def test_low_rank_changes_are_merged(tiny_backbone, tmp_path):
         torch.testing.assert_close(merged(frames), model(frames), rtol=1e-5, atol=1e-4)
 
 
-def test_archives_with_pickles_are_refused(tiny_backbone, tmp_path):
-    model, config = trained("zero_shot", tiny_backbone, tmp_path)
+def test_archives_with_pickles_are_refused(exported, tmp_path):
     path, other = tmp_path / "m.pt2", tmp_path / "other.pt2"
-    export_model(model, config, "torch", path)
+    exported("zero_shot", "torch", path)
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as copy:
         for name in archive.namelist():
             content = archive.read(name)

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.forked import Forked
+from helpers.plugged import command
 from helpers.tiny_runs import write_config
 
 FOLDER = Path(__file__).parent
+SECONDS = 300  # that a command may take
 ROW = {"model": {"method": "motion_clip", "hidden": 8}}
 
 
@@ -25,26 +28,38 @@ ROW = {"model": {"method": "motion_clip", "hidden": 8}}
 def packages(tmp_path_factory):
     """A folder into which pip has installed both."""
     folder = tmp_path_factory.mktemp("packages")
-    for plugin in ("motion_clip", "json_clips"):
-        source = shutil.copytree(FOLDER / plugin, folder / "sources" / plugin)  # pip builds there
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-             "--target", str(folder / "installed"), str(source)],
-            check=True,
-        )  # fmt: skip
+    sources = [
+        shutil.copytree(FOLDER / plugin, folder / "sources" / plugin)  # pip builds there
+        for plugin in ("motion_clip", "json_clips")
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--target", str(folder / "installed"), *map(str, sources)],
+        check=True,
+    )  # fmt: skip
     return folder / "installed"
 
 
-@pytest.fixture(scope="module")
-def peclip_fast(packages):
-    """Runs a command where the packages are installed."""
+def environment(packages):
+    """In which processes that start from nothing find them."""
+    return {"PYTHONPATH": os.pathsep.join([str(packages), *sys.path])}
 
-    def run(*argv: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(packages), *sys.path])}
-        command = [sys.executable, "-m", "peclip_fast", *map(str, argv)]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert ended.returncode == code, ended.stderr
-        return ended
+
+@pytest.fixture(scope="module")
+def peclip_fast(packages, tmp_path_factory):
+    """Runs a command where the packages are installed, and gives what it has printed."""
+    folder = tmp_path_factory.mktemp("said")
+
+    def run(*argv: object, code: int = 0) -> tuple[str, str]:
+        output = folder / "output"
+        output.unlink(missing_ok=True)
+        forked = Forked(
+            command, str(packages), [*map(str, argv)], output=output, errors=folder / "errors",
+            env=environment(packages),
+        )  # fmt: skip
+        said = forked.communicate(SECONDS)
+        assert forked.returncode == code, said
+        return said
 
     return run
 
@@ -67,11 +82,16 @@ def config(tiny_backbone, tiny_clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(peclip_fast, config):
+def trained(packages, config):
+    """By a command that starts from nothing."""
     folder = config.parent / "run"
-    told = peclip_fast("train", "--config", config, "--output", folder)
-    assert "MotionCLIP on" in told.stdout
-    assert told.stdout.startswith("Clips of a JSON file\n15 training and 9 test clips of 3 classes")
+    told = subprocess.run(
+        [sys.executable, "-m", "peclip_fast", "train", "--config", config, "--output", folder],
+        env=os.environ | environment(packages),
+        check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    assert "MotionCLIP on" in told
+    assert told.startswith("Clips of a JSON file\n15 training and 9 test clips of 3 classes")
     return folder
 
 
@@ -80,10 +100,10 @@ def test_train_evaluate_predict(peclip_fast, trained, tiny_clips):
     report = json.loads((trained / "report.json").read_text())
     assert report["uar"] > 0.4  # chance is a third
     assert "lr_motion" in (trained / "metrics.csv").read_text().splitlines()[0]
-    again = json.loads(peclip_fast("evaluate", trained, "--json").stdout)
+    again = json.loads(peclip_fast("evaluate", trained, "--json")[0])
     assert again["uar"] == report["uar"]
     clip = tiny_clips / "test" / "anger" / "000"
-    (found,) = json.loads(peclip_fast("predict", trained, clip, "--json").stdout)
+    (found,) = json.loads(peclip_fast("predict", trained, clip, "--json")[0])
     assert found["probabilities"].keys() == {"anger", "happiness", "sadness"}
 
 
@@ -91,8 +111,8 @@ def test_train_evaluate_predict(peclip_fast, trained, tiny_clips):
 def test_resume_goes_on(peclip_fast, trained, config):
     shutil.rmtree(config.parent / "copy", ignore_errors=True)
     copy = shutil.copytree(trained, config.parent / "copy")
-    told = peclip_fast("train", "--output", copy, "--resume")
-    assert "(resumed)" in told.stdout
+    told, _ = peclip_fast("train", "--output", copy, "--resume")
+    assert "(resumed)" in told
 
 
 @pytest.mark.slow
@@ -105,15 +125,15 @@ def test_explain_and_embed_draw_it(peclip_fast, trained, tiny_clips):
 
 @pytest.mark.slow
 def test_info_and_help_know_its_options(peclip_fast, config):
-    found = json.loads(peclip_fast("info", "--config", config, "--json").stdout)
+    found = json.loads(peclip_fast("info", "--config", config, "--json")[0])
     assert found["title"] == "MotionCLIP"
     assert found["trained"] == {"motion": 4920, "total": 4920}
-    told = peclip_fast("train", "--model.method", "motion_clip", "--help").stdout
+    told, _ = peclip_fast("train", "--model.method", "motion_clip", "--help")
     assert "--model.hidden VALUE" in told
     assert "--train.lr.motion VALUE" in told
     assert "--model.reduction" not in told
-    refused = peclip_fast("train", "--config", config, "--model.reduction", "4", code=2)
-    assert "an option of pe_clip; the method is motion_clip" in refused.stderr
+    _, refused = peclip_fast("train", "--config", config, "--model.reduction", "4", code=2)
+    assert "an option of pe_clip; the method is motion_clip" in refused
 
 
 @pytest.mark.slow
@@ -126,8 +146,8 @@ def test_it_stands_in_an_experiment(peclip_fast, config, tmp_path):
         "rows": [["MotionCLIP", None], ["PE-CLIP", "pe-clip.yaml"]],
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
-    told = peclip_fast("experiment", tmp_path / "mine.yaml", "--output", tmp_path / "out")
+    told, _ = peclip_fast("experiment", tmp_path / "mine.yaml", "--output", tmp_path / "out")
     report = (tmp_path / "out" / "mine" / "report.md").read_text()
-    assert told.stdout.count("UAR") == 2
+    assert told.count("UAR") == 2
     assert "| MotionCLIP |" in report
     assert "4,920" in report
