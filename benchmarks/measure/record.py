@@ -19,6 +19,8 @@ from peclip_fast.files import write_text
 from peclip_fast.ops import extension
 
 RESULTS = Path(__file__).parents[1] / "results"
+# Each holds a CPU to a lesser instruction set: our kernels, oneDNN's products, PyTorch's loops.
+LIMITS = ("PECLIP_FAST_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
 def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
@@ -109,6 +111,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+    if limits := {name: os.environ[name] for name in LIMITS if os.environ.get(name)}:
+        facts["limits"] = limits
     if device.type == "cuda":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         facts |= {"device": torch.cuda.get_device_name(device), "driver": _output(query)}

@@ -25,6 +25,7 @@ def provenance(results: Results, link: str, note: str) -> str:
         where.append(_count(threads, "thread"))
     if "instruction_set" in content:
         where.append(INSTRUCTION_SETS.get(content["instruction_set"], "no kernels of ours"))
+    where += [f"`{name}={value}`" for name, value in content.get("limits", {}).items()]
     where += [f"torch {content['torch']}", content["date"], f"commit {content['commit']}"]
     said = f"{note[0].upper()}{note[1:]}; " if note else ""
     return f"*{said}{', '.join(where)}; [results]({link}).*"

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from benchmarks.measure import record
+from benchmarks.report.results_files import Record, Results
+from benchmarks.report.tables import provenance
 
 
 def test_another_instruction_set_stands_beside(
@@ -30,3 +32,16 @@ def test_a_part_takes_the_place_of_its_own_rows_alone(tmp_path: Path) -> None:
     path.write_text(json.dumps({"rows": old}))
     new = [{"clips": 2, "ms": 7}, {"clips": 3, "ms": 8}]
     assert record.rows_kept(path, new, ["clips"]) == [old[0], *new]
+
+
+def test_what_held_the_cpu_back_is_kept_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in record.LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    assert "limits" not in record.provenance(torch.device("cpu"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    path = record.write("speed", torch.device("cpu"), [], tmp_path)
+    assert json.loads(path.read_text())["limits"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    shown = provenance(Results(path.stem, Record(path.name, json.loads(path.read_text()))), "link", "")
+    assert "`ONEDNN_MAX_CPU_ISA=AVX2`" in shown
