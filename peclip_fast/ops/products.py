@@ -1,12 +1,14 @@
 """Products on the CPU, by what multiplies the dtype fastest there.
 
 bfloat16 on AMX or AVX-512's pairs of it where they take the sizes; where there is neither, in
-float32, as PyTorch's own product of bfloat16 takes several times as long. float32 by oneDNN.
+float32, as PyTorch's own product of bfloat16 takes several times as long. float32 by oneDNN, where
+a row's result doesn't depend on how many there are, unless a variable keeps it from AVX-512.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 
 import torch
 from torch import Tensor
@@ -66,7 +68,18 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 @functools.cache
 def _has_onednn() -> bool:
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    able = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    return able and not _onednn_is_held()
+
+
+def _onednn_is_held() -> bool:
+    """Whether a variable keeps oneDNN from the AVX-512 that MKL, PyTorch's own choice, then has."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
+    lesser = most.upper().startswith(("SSE", "AVX2")) or most.upper() == "AVX"
+    has_more = (
+        torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkl.is_available()
+    )
+    return lesser and has_more
 
 
 def _by_onednn(

@@ -42,6 +42,7 @@ def test_what_held_the_cpu_back_is_kept_and_shown(
     assert "limits" not in record.provenance(torch.device("cpu"))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     path = record.write("speed", torch.device("cpu"), [], tmp_path)
-    assert json.loads(path.read_text())["limits"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    shown = provenance(Results(path.stem, Record(path.name, json.loads(path.read_text()))), "link", "")
+    content = Record(path.name, json.loads(path.read_text()))
+    assert content["limits"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    shown = provenance(Results(path.stem, content), "link", "")
     assert "`ONEDNN_MAX_CPU_ISA=AVX2`" in shown

@@ -11,7 +11,7 @@ from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import backends, extension, linear
+from peclip_fast.ops import backends, extension, linear, products
 from peclip_fast.ops.declared import search
 from peclip_fast.ops.products import computed_in, product, weight_gradient
 
@@ -147,6 +147,33 @@ def test_float32_by_onednn(bias: bool, added: int) -> None:
         y = product(x, weight, term if bias else None, added=terms, out=given)
         torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=1e-5)
     assert y is out
+
+
+@pytest.mark.parametrize(
+    ("most", "able", "held"),
+    [
+        ("AVX2", "AVX512", True),
+        ("avx2_vnni", "AVX512", True),
+        ("SSE41", "AVX512", True),
+        ("AVX", "AVX512", True),
+        ("AVX2", "AVX2", False),  # MKL has no more there
+        ("AVX512_CORE_BF16", "AVX512", False),
+        ("AVX10_1_512_AMX", "AVX512", False),
+        ("", "AVX512", False),
+    ],
+)
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_mkl_where_a_variable_holds_onednn(
+    variable: str, most: str, able: str, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, most)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: able)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert products._onednn_is_held() == held
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert not products._onednn_is_held()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
