@@ -122,6 +122,7 @@ def program_of(
 
 
 FLOOR = "products alone"
+PRODUCTS = 10  # of each run for the floor: a single one may find the unit asleep
 # On a GPU alone; the second for train steps alone.
 AROUND_GRU, GRAPHED = "torch.compile around nn.GRU", "ours as CUDA graphs"
 # Backends that `auto`, which "ours" is, takes only once they are verified.
@@ -192,24 +193,30 @@ def make_frames(clips: int, size: int, device: torch.device) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator).to(device)
 
 
-def floor_ms(backbone: str, clips: int, what: str, product_ms: float) -> float:
-    """Of all the step's products, at the rate of one_product()."""
+def floor_ms(backbone: str, clips: int, what: str, products_ms: float) -> float:
+    """Of all the step's products, at the rate of some_products()."""
     with torch.device("meta"):
         model = create_model(backbone=backbone, classes=CLASSES)
     rows, width, hidden = _mlp(model, clips)
-    rate = 2e-9 * rows * width * hidden / product_ms
+    rate = PRODUCTS * 2e-9 * rows * width * hidden / products_ms
     return gflop(model, FRAMES, clips, what == "train step") / rate
 
 
-def one_product(
+def some_products(
     backbone: str, clips: int, dtype: str, device: torch.device
 ) -> Callable[[], object]:
-    """PyTorch's product of the MLP's input with its first weight."""
+    """PyTorch's product of the MLP's input with its first weight, over and over."""
     with torch.device("meta"):
         rows, width, hidden = _mlp(create_model(backbone=backbone, classes=CLASSES), clips)
     kind = torch.bfloat16 if dtype == "bf16" else torch.float32
     x, weight = (torch.randn(n, width, device=device).to(kind) for n in (rows, hidden))
-    return torch.no_grad()(functools.partial(F.linear, x, weight))
+
+    @torch.no_grad()
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            F.linear(x, weight)
+
+    return products
 
 
 def _mlp(model: PECLIP, clips: int) -> tuple[int, int, int]:
@@ -299,7 +306,7 @@ def measure(
                 continue
             runs[name], given[name] = functools.partial(run, frames), logits
         differences = check(given, options.dtype) | {FLOOR: 0.0}
-        runs[FLOOR] = one_product(options.backbone, clips, options.dtype, device)
+        runs[FLOOR] = some_products(options.backbone, clips, options.dtype, device)
         times = interleaved(runs, device, options.seconds, settle=True, least=options.least)
         times[FLOOR] = {
             key: floor_ms(options.backbone, clips, what, value) if key.endswith("_ms") else value
