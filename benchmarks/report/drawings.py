@@ -58,7 +58,7 @@ def speeds(sources: Sequence[Results]) -> Figure:
             shown = [row for row in rows if (row["what"], row["clips"]) == (what, clips)]
             names = [row["program"] for row in shown]
             values = [row["clips_per_s"] for row in shown]
-            ticks = [f"{row['program']}\n{row['dtype']}" for row in shown]
+            ticks = [f"{row['program']} {row['dtype']}".replace(" ", "\n") for row in shown]
             bars = axes.bar(ticks, values, color=[_colour(n, names) for n in names], width=0.7)
             axes.bar_label(bars, [rounded(value) for value in values], padding=2)
             axes.set_title(f"{what}, {clips} clips at once")
