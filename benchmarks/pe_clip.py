@@ -122,7 +122,7 @@ def program_of(
 
 
 FLOOR = "products alone"
-PRODUCTS = 10  # of each run for the floor: a single one may find the unit asleep
+PRODUCTS = 10  # of each run for the floor: a single one's time varies by more
 # On a GPU alone; the second for train steps alone.
 AROUND_GRU, GRAPHED = "torch.compile around nn.GRU", "ours as CUDA graphs"
 # Backends that `auto`, which "ours" is, takes only once they are verified.
