@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,14 @@ def captured(run: Callable[[], object], device: torch.device) -> Callable[[], ob
 def interleaved(
     runs: Mapping[str, Callable[[], object]], device: torch.device, seconds: float = 2.0,
     settle: bool = False, least: int = 5,
+    around: Mapping[str, Callable[[], AbstractContextManager[None]]] | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Times of each function in milliseconds, taken in turn so that all see the same machine.
 
     Each is run twice to warm up, then in turns for about ``seconds`` in all, at least ``least``
     times. With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes
-    leave the next one without memory at hand, which it has when it runs alone.
+    leave the next one without memory at hand, which it has when it runs alone. ``around`` gives, by
+    name, the context of a function's turns.
     """
     once = _on_gpu if device.type == "cuda" else _on_cpu
     for run in [*runs.values()] * 2:
@@ -56,9 +59,10 @@ def interleaved(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name, run in runs.items():
-            if settle:
-                run()
-            times[name].append(once(run))
+            with (around or {}).get(name, nullcontext)():
+                if settle:
+                    run()
+                times[name].append(once(run))
     return {
         name: {"median_ms": statistics.median(t), "min_ms": min(t), "runs": len(t)}
         for name, t in times.items()

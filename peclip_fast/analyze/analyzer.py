@@ -308,7 +308,12 @@ def classifier_of(
     """The trained model of a run, on the device of its configuration unless one is given."""
     chosen = set_up(config.train, World(0, 1, 0, 1)) if device is None else torch.device(device)
     model = from_pretrained(run.model, **asdict(config.model))
-    return WindowClassifier(model, chosen, config.train.precision)
+    train = config.train
+    auto = train.eval_batch_size if train.compile == "auto" else None
+    classifier = WindowClassifier(model, chosen, train.precision, auto)
+    if train.compile is True:
+        classifier.compile(train.eval_batch_size, config.data.frames)
+    return classifier
 
 
 def versions() -> dict[str, str]:

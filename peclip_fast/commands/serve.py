@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +23,8 @@ by a run's model, and the same as an API, described by /openapi.json. Only this 
 it; with another --host a token is needed, which is in the page's address that is printed. What
 clients send is removed when there is a result, and results are removed after an hour, or when a
 client says so. SIGTERM or Ctrl-C end the server; one that is started again has the results that
-there were, and goes on with the videos that waited."""
+there were, and goes on with the videos that waited. --train.compile true compiles before the server
+begins; auto doesn't, as clients would wait."""
 TOKEN = "PECLIP_FAST_TOKEN"
 _SHORTEST = 16  # characters of a token
 _OF_VIDEOS = ("window", "stride", "min_face", "max_faces", "smooth", "detector", "whole_frame")
@@ -59,7 +61,11 @@ def _serve(argv: list[str]) -> None:
     local = is_loopback(options.host)
     access = Access(_token(options.token, local), local)
     with open_socket(options.host, options.port) as listening, locked(folder):
+        compiled = config.train.compile is True
+        config = replace(config, train=replace(config.train, compile=compiled))
         analyzer = Analyzer(run, options=chosen, config=config)
+        if compiled:  # a clip that comes alone, besides whole batches
+            analyzer.classifier.compile(1, config.data.frames)
         service = Service(analyzer, config.title, folder, limits, options.workers)
         secret = f"#token={access.token}" if access.token else ""
         print(f"serving at {address_of(listening)}{secret}", flush=True)

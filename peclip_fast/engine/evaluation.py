@@ -19,6 +19,7 @@ from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.distributed import World, gather, set_up
 from peclip_fast.engine.graphs import CompiledModel
 from peclip_fast.engine.kernels.choice import settle_kernels
+from peclip_fast.engine.memory import kept_memory
 from peclip_fast.engine.metrics import Scores, score
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
@@ -127,7 +128,8 @@ def predict_clips(
     # A single batch needs no other process.
     workers = 0 if len(records) <= config.train.eval_batch_size else config.data.num_workers
     data = replace(config.data, on_bad_clip="error", num_workers=workers)
-    return predict(model, records, replace(config, data=data), device, world)
+    with kept_memory(device):
+        return predict(model, records, replace(config, data=data), device, world)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.kernels.choice import keep_in, settle_kernels
 from peclip_fast.engine.kernels.decoder import settle_decoder
 from peclip_fast.engine.kernels.graphs import settle_graphs, takes_graphs
+from peclip_fast.engine.memory import kept_memory
 from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
 from peclip_fast.errors import InputError
@@ -117,8 +118,9 @@ def _whole_run(
         begun(run)
     gather(None)  # nobody reads the run folder before it is there
     options = replace(config.train, cuda_graphs=takes_graphs(config, kernels))
-    trained = train(model, splits, replace(config, train=options), run, device, world)
-    predictions = predict(model, splits.test, config, device, world)
+    with kept_memory(device):
+        trained = train(model, splits, replace(config, train=options), run, device, world)
+        predictions = predict(model, splits.test, config, device, world)
     clips_trained = {
         "training_clips": len(splits.train),
         "skipped_training_clips": trained.skipped,
@@ -187,7 +189,8 @@ def evaluate_run(
         run.model, classes=splits.classes, zero_shot=zero_shot, **asdict(config.model)
     )
     settle_decoder(config, splits.test, model.image_size, device, world, run)
-    predictions = predict(model, splits.test, config, device, world)
+    with kept_memory(device):
+        predictions = predict(model, splits.test, config, device, world)
     about: dict[str, Any] = facts(model, device, world.size) | training_facts(run)
     return Report(
         config,

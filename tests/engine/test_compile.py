@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.stand_in_compiler import Compiler, stand_in_compiler
 from helpers.tiny_runs import no_pictures, write_config
 from torch import Tensor
 
@@ -21,28 +22,9 @@ from peclip_fast.engine.objective import Objective
 from peclip_fast.errors import InputError
 
 
-class Compiler:
-    """Stands in for torch.compile: traces with Dynamo, runs without generated code."""
-
-    def __init__(self) -> None:
-        self.times = 0
-        self._compile = torch.compile
-
-    def __call__(self, function: Callable[..., Tensor], **options: bool) -> Callable[..., Tensor]:
-        assert options == {"dynamic": False, "fullgraph": True}
-        self.times += 1
-        found: Callable[..., Tensor] = self._compile(function, backend="aot_eager", **options)
-        return found
-
-
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    stand_in = Compiler()
-    monkeypatch.setattr(torch, "compile", stand_in)
-    monkeypatch.setenv(graphs._CACHE, "/nowhere")
-    return stand_in
+    return stand_in_compiler(monkeypatch)
 
 
 def settled(

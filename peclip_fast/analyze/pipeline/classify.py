@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
-from time import monotonic
+from time import monotonic, perf_counter
 
 import torch
 
 from peclip_fast.analyze.pipeline.windows import Window
 from peclip_fast.analyze.results import Probabilities
 from peclip_fast.engine.evaluation import DTYPES
+from peclip_fast.engine.graphs import LEAST_SECONDS, MOST_SAVED, Choice, CompiledModel
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 
 _PATIENCE = 5.0  # seconds that a window waits for others
+_tell = functools.partial(print, file=sys.stderr, flush=True)
 Deliver = Callable[[Window, Probabilities | None], None]
 
 
@@ -25,11 +29,21 @@ class WindowClassifier:
         model: it is put into eval mode.
         device: where it computes.
         precision: in which; a key of DTYPES.
+        auto: windows of a batch that is compiled once all those of its size have taken so long
+            that it would have paid: how many are to come, nobody knows.
     """
 
-    def __init__(self, model: AdaptedCLIP, device: torch.device, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        model: AdaptedCLIP,
+        device: torch.device,
+        precision: str = "fp32",
+        auto: int | None = None,
+    ) -> None:
         self.model, self.device, self._dtype = model.to(device).eval(), device, DTYPES[precision]
         self._classes: torch.Tensor | None = None
+        self._compiled: dict[int, CompiledModel] = {}
+        self._auto, self._taken, self._seconds = auto, 0, 0.0
 
     def classify(self, windows: Sequence[Window]) -> list[Probabilities]:
         """The probabilities of each window, in the order of the model's classes."""
@@ -38,16 +52,52 @@ class WindowClassifier:
     @torch.no_grad()
     def probabilities(self, clips: Sequence[Mapping[str, torch.Tensor]]) -> list[Probabilities]:
         """The same of clips, each as what the model sees of it, uint8 (T, 3, side, side)."""
-        inputs = {
+        began = perf_counter()
+        inputs = self._inputs(clips)
+        run = self._compiled.get(len(clips), self.model)
+        with self._autocast():
+            logits = run(**inputs)
+        found = [tuple(row) for row in logits.float().softmax(1).double().cpu().tolist()]
+        if len(clips) == self._auto:
+            self._taken += 1
+            self._seconds += perf_counter() - began
+            if MOST_SAVED * self._seconds > LEAST_SECONDS:
+                self._auto = None
+                # Twice as many, as this one may be taken in less time than the others.
+                self._settle("auto", inputs, 2 * self._taken)
+        return found
+
+    def compile(self, clips: int, frames: int) -> None:
+        """Have batches of so many clips, of so many frames, run through torch.compile.
+
+        Raises:
+            InputError: the model can't be compiled.
+        """
+        side = self.model.image_size
+        shape = (frames, 3, side, side)
+        clip = {name: torch.zeros(shape, dtype=torch.uint8) for name in self.model.inputs}
+        self._settle(True, self._inputs([clip] * clips), 0)
+
+    @torch.no_grad()
+    def _settle(self, choice: Choice, inputs: dict[str, torch.Tensor], steps: int) -> None:
+        size, model = len(inputs[self.model.inputs[0]]), CompiledModel(self.model.forward)
+        with self._autocast():
+            model.settle(choice, functools.partial(model, **inputs), steps, _tell)
+        self._compiled[size] = model
+
+    @torch.no_grad()
+    def _inputs(self, clips: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        if self._classes is None:
+            with self._autocast():
+                self._classes = self.model.class_features()
+        stacked = {
             name: torch.stack([given[name] for given in clips]).to(self.device)
             for name in self.model.inputs
         }
-        mixed = self._dtype != torch.float32
-        with torch.autocast(self.device.type, self._dtype, enabled=mixed):
-            if self._classes is None:
-                self._classes = self.model.class_features()
-            logits = self.model(**inputs, class_features=self._classes)
-        return [tuple(row) for row in logits.float().softmax(1).double().cpu().tolist()]
+        return {**stacked, "class_features": self._classes}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
 
 class WindowQueue:
