@@ -62,6 +62,8 @@ def _serve(argv: list[str]) -> None:
     access = Access(_token(options.token, local), local)
     with open_socket(options.host, options.port) as listening, locked(folder):
         compiled = config.train.compile is True
+        if config.train.compile == "auto":
+            print("train.compile=auto: not compiled, as clients would wait", file=sys.stderr)
         config = replace(config, train=replace(config.train, compile=compiled))
         analyzer = Analyzer(run, options=chosen, config=config)
         if compiled:  # a clip that comes alone, besides whole batches

@@ -48,7 +48,7 @@ def product(
         return y if out is None else out.copy_(y)
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if x.dtype == torch.float32 and not by_rows and len(x) >= FEW_ROWS and _has_onednn():
+    if row_by_row(x.dtype) and not by_rows and len(x) >= FEW_ROWS:
         return _by_onednn(x, weight, bias, added, out)
     return _by_pytorch(x, weight, bias, by_rows, added, out)
 
@@ -64,6 +64,11 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
     else:
         missing = extension.bf16_missing()
     return dtype if missing is None else torch.float32
+
+
+def row_by_row(dtype: torch.dtype) -> bool:
+    """Whether a row's product, not `by_rows`, is the same among any FEW_ROWS or more of them."""
+    return dtype == torch.float32 and _has_onednn()
 
 
 @functools.cache

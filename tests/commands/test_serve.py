@@ -9,7 +9,9 @@ import pytest
 from helpers.clips.face_videos import one_face, steady, write_faces_video
 from helpers.served import served
 
+from peclip_fast.analyze.pipeline.classify import WindowClassifier
 from peclip_fast.commands.serve import main
+from peclip_fast.serve import server
 
 
 def test_a_server_ends_cleanly_and_the_next_one_keeps_the_promises(tiny_run, tmp_path):
@@ -65,3 +67,24 @@ def test_two_servers_do_not_share_a_folder(tiny_run, tmp_path, capsys):
     with locked(tmp_path):
         assert main([str(tiny_run), "--port", "0", "--folder", str(tmp_path)]) == 2
     assert "is writing there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("compiled", "sizes", "said"),
+    [
+        ("true", [9, 1], ""),
+        ("false", [], ""),
+        ("auto", [], "train.compile=auto: not compiled, as clients would wait\n"),
+    ],
+)
+def test_what_is_compiled_before_it_begins(
+    tiny_run, tmp_path, capsys, monkeypatch, compiled, sizes, said
+):
+    """Whole batches, and a clip that comes alone."""
+    given = []
+    monkeypatch.setattr(WindowClassifier, "compile", lambda self, clips, _: given.append(clips))
+    monkeypatch.setattr(server, "serve", lambda service, access, listening: service.close())
+    batch = ["--train.compile", compiled, "--train.eval_batch_size", "9"]
+    assert main([str(tiny_run), "--port", "0", "--folder", str(tmp_path), *batch]) == 0
+    assert given == sizes
+    assert capsys.readouterr().err == said + "stopped; results are kept for their time\n"

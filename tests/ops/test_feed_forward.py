@@ -15,6 +15,8 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops import extension, feed_forward
 
 OPS = torch.ops.peclip_fast
+# As an attribute of the package the name is the function.
+MODULE = "peclip_fast.ops.feed_forward.operator"
 SIZES = [((1, 1), 1), ((3, 5, 17), 33), ((2, 64), 130), ((40, 96), 384), ((0, 8), 16), ((24,), 96)]
 
 
@@ -72,9 +74,7 @@ def test_in_parts(
     save: bool, width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More rows than one part takes, the parts not of one size."""
-    # As an attribute of the package the name is the function.
-    module = importlib.import_module("peclip_fast.ops.feed_forward.operator")
-    monkeypatch.setattr(module, "_PART", 96 * 7)
+    monkeypatch.setattr(importlib.import_module(MODULE), "_PART", 96 * 7)
     operands = draw((23, width), 96, dtype)
     x, *weights, dy = (t.to(dtype) for t in operands)
     y = feed_forward(x.requires_grad_(save), *weights, backend="cpu")
@@ -82,6 +82,18 @@ def test_in_parts(
     if save:
         found["dx"] = torch.autograd.grad(y, x, dy)[0]
     check(found, operands)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("width", "hidden"), [(33, 70), (96, 384)])
+def test_same_bits_with_gradients_and_without(
+    width: int, hidden: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What recompute computes again is what was computed first, though in parts."""
+    monkeypatch.setattr(importlib.import_module(MODULE), "_PART", hidden * 101)
+    x, *weights, _ = (t.to(dtype) for t in draw((499, width), hidden, dtype))
+    with_gradients = feed_forward(x.clone().requires_grad_(), *weights, backend="cpu")
+    assert torch.equal(with_gradients, feed_forward(x, *weights, backend="cpu"))
 
 
 def test_large() -> None:

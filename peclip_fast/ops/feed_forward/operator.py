@@ -14,7 +14,7 @@ from peclip_fast.ops import backends, extension
 from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.dtypes import TYPES, product_dtype
 from peclip_fast.ops.implementations import run, with_gradients
-from peclip_fast.ops.products import computed_in, product, takes, weight_parts
+from peclip_fast.ops.products import computed_in, product, row_by_row, takes, weight_parts
 from peclip_fast.ops.register import register
 
 OP = "feed_forward"
@@ -93,8 +93,9 @@ def _forward(
     rows = x.reshape(-1, x.shape[-1]).contiguous()
     bias = in_bias.float().contiguous()
     # Contiguous, whatever x is: empty_like would take over its strides.
-    out, kept = rows.new_empty(rows.shape), rows.new_empty(len(rows) if save else 0, width)
+    out, kept = rows.new_empty(rows.shape), rows.new_empty(0, width)
     if _fused(activation, rows, in_weight, out_weight):
+        kept = rows.new_empty(len(rows) if save else 0, width)
         in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
         out_bias = out_bias.float().contiguous()
         extension.load().feed_forward_cpu(
@@ -104,12 +105,17 @@ def _forward(
         )  # fmt: skip
         return out.view(x.shape), kept
     wide = computed_in(x.dtype)
+    # What is kept is the first product itself, where that is the same as in parts.
+    whole = save and wide == x.dtype and row_by_row(wide)
+    if save:
+        kept = product(rows, in_weight) if whole else rows.new_empty(len(rows), width)
     for part in _parts(len(rows), width):
-        hidden = product(rows[part].to(wide), in_weight)
-        if save:
+        hidden = kept[part] if whole else product(rows[part].to(wide), in_weight)
+        if save and not whole:
             kept[part] = hidden
-        activate(activation, hidden, bias, hidden)
-        out[part] = product(hidden, out_weight, out_bias)
+        activated = torch.empty_like(hidden) if whole else hidden
+        activate(activation, hidden, bias, activated)
+        out[part] = product(activated, out_weight, out_bias)
     return out.view(x.shape), kept
 
 
@@ -131,7 +137,10 @@ def _backward(
     for part in _parts(len(rows), hidden.shape[1]):
         slope = product(rows[part].to(wide), out_weight, by_rows=True)
         activate(activation, hidden[part].to(wide), bias, slope, slope)
-        dx[part] = product(slope, in_weight, by_rows=True)
+        if wide == dx.dtype:
+            product(slope, in_weight, by_rows=True, out=dx[part])
+        else:
+            dx[part] = product(slope, in_weight, by_rows=True)
     return dx.view(grad.shape)
 
 
