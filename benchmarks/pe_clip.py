@@ -10,7 +10,7 @@ show), in turns, in one run:
   (benchmarks.temporal_adapter has both). torch.compile unrolls either into one graph; on a GPU it
   is also timed around nn.GRU, called between its graphs.
 - ours: what ``peclip_fast`` does with the same options, keeping freed memory on the CPU as its
-  commands do (engine/memory.py); on a GPU also with each backend by name,
+  commands do (engine/steps/memory.py); on a GPU also with each backend by name,
   and a train step as CUDA graphs.
 
 Beside them stands the floor: the step's products by themselves, at the rate of the library's own
@@ -41,7 +41,7 @@ from benchmarks.reference.model import ReferencePECLIP
 from peclip_fast import create_model, ops
 from peclip_fast.config.texts import PUBLISHED_ACTION_UNITS
 from peclip_fast.engine.graphs import GraphedModel
-from peclip_fast.engine.memory import kept_memory
+from peclip_fast.engine.steps.memory import kept_memory
 from peclip_fast.errors import InputError
 from peclip_fast.models.methods.pe_clip import PECLIP
 from peclip_fast.models.parts.adapters import GRU, TemporalAdapter

@@ -30,6 +30,9 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops.feed_forward.operator import activate
 
 CPU = torch.device("cpu")
+# Without these instructions products of bytes are added in pairs of 16 bits, which have room for
+# numbers of 7 bits only.
+_WHOLE = ("avx512_vnni", "avx_vnni")
 OURS, INT8 = "ours, bf16", "int8 products"
 
 
@@ -38,6 +41,8 @@ class Int8Products:
 
     def __init__(self) -> None:
         torch.backends.quantized.engine = "onednn"
+        able = torch.cpu.get_capabilities()
+        self._reduced = able["architecture"] == "x86_64" and not any(able[n] for n in _WHOLE)
         self._packed: dict[tuple[int, torch.Size], tuple[Any, Tensor]] = {}
         self.bytes_of = {OURS: 0, INT8: 0}
 
@@ -46,7 +51,8 @@ class Int8Products:
         key = weight.data_ptr(), weight.shape
         if key not in self._packed:
             self._packed[key] = self._pack(weight, bias), weight
-        found: Tensor = torch.ops.quantized.linear_dynamic(x.float(), self._packed[key][0], False)
+        packed = self._packed[key][0]
+        found: Tensor = torch.ops.quantized.linear_dynamic(x.float(), packed, self._reduced)
         return found
 
     def _pack(self, weight: Tensor, bias: Tensor) -> Any:

@@ -19,8 +19,8 @@ from peclip_fast.data.records import ClipRecord
 from peclip_fast.engine.distributed import World, gather, set_up
 from peclip_fast.engine.graphs import CompiledModel
 from peclip_fast.engine.kernels.choice import settle_kernels
-from peclip_fast.engine.memory import kept_memory
 from peclip_fast.engine.metrics import Scores, score
+from peclip_fast.engine.steps.memory import kept_memory
 from peclip_fast.errors import InputError
 from peclip_fast.models.adapted_clip import AdaptedCLIP
 from peclip_fast.stopping import Stopped, hold, release, watch

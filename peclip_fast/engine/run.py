@@ -19,9 +19,9 @@ from peclip_fast.engine.evaluation import predict
 from peclip_fast.engine.kernels.choice import keep_in, settle_kernels
 from peclip_fast.engine.kernels.decoder import settle_decoder
 from peclip_fast.engine.kernels.graphs import settle_graphs, takes_graphs
-from peclip_fast.engine.memory import kept_memory
 from peclip_fast.engine.report import Report, facts, protocol, training_facts
 from peclip_fast.engine.run_folder import RunFolder
+from peclip_fast.engine.steps.memory import kept_memory
 from peclip_fast.errors import InputError
 from peclip_fast.files import write_bytes, write_text
 from peclip_fast.hub.card import model_card

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,18 @@ def test_what_held_the_cpu_back_is_kept_and_shown(
     assert content["limits"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     shown = provenance(Results(path.stem, content), "link", "")
     assert "`ONEDNN_MAX_CPU_ISA=AVX2`" in shown
+
+
+def test_the_context_of_a_functions_turns() -> None:
+    """It is around both runs of a turn, and around nothing else."""
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        seen.append("(")
+        yield
+        seen.append(")")
+
+    runs = {name: functools.partial(seen.append, name) for name in "ab"}
+    record.interleaved(runs, torch.device("cpu"), 0.0, True, 2, {"b": context})
+    assert "".join(seen) == "abab" + "aa(bb)" * 2

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from peclip_fast.engine import memory
-from peclip_fast.engine.memory import CHOICES, kept_memory
+from peclip_fast.engine.steps import memory
+from peclip_fast.engine.steps.memory import CHOICES, kept_memory
 
 BYTES = 96 * 2**20
 TUNABLE = "glibc.malloc.trim_threshold=65536"
