@@ -68,6 +68,7 @@ def test_nothing_changes_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = watched(monkeypatch)
     with kept_memory(torch.device("cpu")):
         assert len(calls) == 2
+    assert len(calls) == 2 + 3  # each threshold is what it was, or would have become
     calls.clear()
     with kept_memory(torch.device("cuda")):
         assert calls == []

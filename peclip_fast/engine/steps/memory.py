@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import torch
 
 # mallopt(3): what of the end of the heap goes back, and how many blocks are mapped by themselves.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _NONE = -1, 0
-# Where glibc's own thresholds, which follow what is asked for, end.
-_USUAL = ((_TRIM_THRESHOLD, 64 * 2**20), (_MMAP_MAX, 65536))
+# Where glibc's own thresholds end, which follow what is freed until one of them is set.
+_USUAL = ((_TRIM_THRESHOLD, 64 * 2**20), (_MMAP_THRESHOLD, 32 * 2**20), (_MMAP_MAX, 65536))
 CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 
 
@@ -46,5 +46,5 @@ def _chosen() -> bool:
 
 def _mallopt() -> ctypes._NamedFuncPointer | None:
     library = ctypes.CDLL(None)
-    # Another malloc that was loaded before it has its own ways.
+    # Other C libraries have other numbers for it, or do nothing.
     return library.mallopt if hasattr(library, "gnu_get_libc_version") else None
