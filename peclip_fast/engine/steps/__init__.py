@@ -1,1 +1,1 @@
-"""What is around the steps of training: processes, precision, memory, losses that are no numbers."""
+"""What is around the steps of training: processes, precision, memory, losses that are NaN."""
