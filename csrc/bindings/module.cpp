@@ -168,20 +168,28 @@ void weight_gradient(std::array<int64_t, 3> shape, Address dy, int64_t dy_stride
         threads);
 }
 
-void feed_forward(int64_t rows, Address x, WeightParts in, Address in_bias, WeightParts out,
-                  Address out_bias, Address hidden, Address output, int threads) {
-    peclip_fast::feed_forward_cpu(
-        {rows, pointer<uint16_t>(x), weight(in), weight(out), pointer<float>(in_bias),
-         pointer<float>(out_bias), pointer<uint16_t>(hidden), pointer<uint16_t>(output)},
-        threads);
+void feed_forward(int64_t rows, int activation, Address x, WeightParts in, Address in_bias,
+                  WeightParts out, Address out_bias, std::array<Address, 2> added, Address hidden,
+                  Address output, int threads) {
+    peclip_fast::FeedForwardArguments a = {};
+    a.rows = rows, a.activation = peclip_fast::Activation(activation);
+    a.input = pointer<uint16_t>(x), a.first = weight(in), a.second = weight(out);
+    a.first_bias = pointer<float>(in_bias), a.second_bias = pointer<float>(out_bias);
+    a.added[0] = pointer<uint16_t>(added[0]), a.added[1] = pointer<uint16_t>(added[1]);
+    a.hidden = pointer<uint16_t>(hidden), a.output = pointer<uint16_t>(output);
+    peclip_fast::feed_forward_cpu(a, threads);
 }
 
-void feed_forward_backward(int64_t rows, Address grad, WeightParts in, Address in_bias,
-                           WeightParts out, Address hidden, Address dx, int threads) {
-    peclip_fast::feed_forward_cpu_backward(
-        {rows, pointer<uint16_t>(grad), weight(out), weight(in), pointer<float>(in_bias), nullptr,
-         pointer<uint16_t>(hidden), pointer<uint16_t>(dx)},
-        threads);
+void feed_forward_backward(int64_t rows, int activation, Address grad, WeightParts in,
+                           Address in_bias, WeightParts out, Address added, Address hidden,
+                           Address activated, Address slope, Address dx, int threads) {
+    peclip_fast::FeedForwardArguments a = {};
+    a.rows = rows, a.activation = peclip_fast::Activation(activation);
+    a.input = pointer<uint16_t>(grad), a.first = weight(out), a.second = weight(in);
+    a.first_bias = pointer<float>(in_bias), a.added[0] = pointer<uint16_t>(added);
+    a.hidden = pointer<uint16_t>(hidden), a.activated = pointer<uint16_t>(activated);
+    a.slope = pointer<uint16_t>(slope), a.output = pointer<uint16_t>(dx);
+    peclip_fast::feed_forward_cpu_backward(a, threads);
 }
 
 peclip_fast::ActivationArguments activation_arguments(int64_t rows, int64_t width, int type,
@@ -221,6 +229,7 @@ PYBIND11_MODULE(_C, m) {
 
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def("cpu_instruction_set", &peclip_fast::cpu_instruction_set);
+    m.def("is_intel", &peclip_fast::is_intel, "Whether the processor is one of Intel's.");
     m.def("bf16_missing", &peclip_fast::bf16_missing, "What it lacks where nothing does, else empty.");
     m.def("attention_cpu", &attention, Unlocked());
     m.def("attention_cpu_backward", &attention_backward, Unlocked());

@@ -12,6 +12,16 @@
 #endif
 
 namespace peclip_fast {
+
+bool is_intel() {
+#ifdef PECLIP_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
 namespace {
 
 struct Named {
@@ -50,7 +60,7 @@ InstructionSet best() {  // of this processor, as far as the extension is built 
     if (!has_avx512_bf16()) return InstructionSet::kAvx512Core;
     if (has_amx()) return InstructionSet::kAmx;
     // Intel's AVX-512 multiplies bfloat16 at half its rate of float32, where it was measured.
-    return __builtin_cpu_is("intel") ? InstructionSet::kAvx512Core : InstructionSet::kAvx512;
+    return is_intel() ? InstructionSet::kAvx512Core : InstructionSet::kAvx512;
 #else
     return InstructionSet::kBaseline;
 #endif

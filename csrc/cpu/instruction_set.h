@@ -11,6 +11,8 @@ enum class InstructionSet { kBaseline, kAvx2, kAvx512Core, kAvx512, kAmx };
 InstructionSet instruction_set();
 const char* cpu_instruction_set();  // its name
 
+bool is_intel();  // the processor
+
 const char* bf16_missing();  // why nothing multiplies bfloat16, else empty
 void require_bf16();         // throws that
 

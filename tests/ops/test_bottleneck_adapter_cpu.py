@@ -120,15 +120,26 @@ def test_opcheck(
         None if kind is None else operands[name].to(kind).requires_grad_()
         for name, kind in kinds.items()
     ]
-    torch.library.opcheck(OPS.bottleneck_adapter_cpu, (*leaves, skip, 0.5))
+    torch.library.opcheck(OPS.bottleneck_adapter_cpu, (*leaves, skip, 0.5, True))
     x, down_weight, down_bias, up_weight = (t.detach() for t in leaves[:4])
     with torch.no_grad():
-        y, hidden = OPS.bottleneck_adapter_cpu(*leaves, skip, 0.5)
+        y, hidden = OPS.bottleneck_adapter_cpu(*leaves, skip, 0.5, True)
     torch.library.opcheck(
         OPS.bottleneck_adapter_cpu_backward,
         (torch.ones_like(y), x, hidden, down_weight, down_bias, up_weight, skip, 0.5),
         test_utils=ALONE,
     )
+
+
+@pytest.mark.parametrize("hidden", [32, 17])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_same_bits_with_gradients_and_without(dtype: torch.dtype, hidden: int) -> None:
+    operands = inputs((70, 64), hidden)
+    given = [operands[name].to(dtype) for name in NAMES]
+    torch.library.opcheck(OPS.bottleneck_adapter_cpu, (*given, True, 1.0, False))
+    y = bottleneck_adapter(*given, backend="cpu")
+    given[0].requires_grad_()
+    assert torch.equal(y, bottleneck_adapter(*given, backend="cpu"))
 
 
 def test_compiles_without_breaks() -> None:

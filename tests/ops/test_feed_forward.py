@@ -12,7 +12,7 @@ from helpers.numerics.rounding import Results, follow, no_worse_than_rounding
 from torch import Tensor
 
 from peclip_fast.errors import InputError
-from peclip_fast.ops import extension, feed_forward
+from peclip_fast.ops import extension, feed_forward, products
 
 OPS = torch.ops.peclip_fast
 # As an attribute of the package the name is the function.
@@ -84,12 +84,14 @@ def test_in_parts(
     check(found, operands)
 
 
+@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("width", "hidden"), [(33, 70), (96, 384)])
 def test_same_bits_with_gradients_and_without(
-    width: int, hidden: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    width: int, hidden: int, dtype: torch.dtype, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What recompute computes again is what was computed first, though in parts."""
+    monkeypatch.setattr(products, "_takes_onednn", lambda: onednn)
     monkeypatch.setattr(importlib.import_module(MODULE), "_PART", hidden * 101)
     x, *weights, _ = (t.to(dtype) for t in draw((499, width), hidden, dtype))
     with_gradients = feed_forward(x.clone().requires_grad_(), *weights, backend="cpu")
@@ -122,12 +124,24 @@ def test_same_bits_each_time() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_not_a_number_stays() -> None:
-    x, *weights, _ = (t.float() for t in draw((4, 24), 96, torch.float32))
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize(("width", "dtype"), [(24, torch.float32), (64, torch.bfloat16)])
+def test_not_a_number_stays(width: int, dtype: torch.dtype, activation: str) -> None:
+    x, *weights, _ = (t.to(dtype) for t in draw((4, width), 96, torch.float32))
     x[2, 3] = torch.nan
-    y = feed_forward(x, *weights, backend="cpu")
+    y = feed_forward(x, *weights, activation, backend="cpu")
     assert y[2].isnan().all()
     assert y[[0, 1, 3]].isfinite().all()
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_each_hidden_number(dtype: torch.dtype, activation: str) -> None:
+    """Value and slope of the activation by itself, from far below zero to far above it."""
+    x = torch.cat([torch.linspace(-40, 40, 2048), torch.linspace(-3, 3, 2048)]).view(-1, 32)
+    one, none = torch.eye(32), torch.zeros(32)
+    operands = [t.to(dtype).double() for t in (x, one, none, one, none, torch.ones_like(x))]
+    check(run(operands, activation, "cpu", dtype), operands, activation)
 
 
 @pytest.mark.parametrize("width", [24, 64])

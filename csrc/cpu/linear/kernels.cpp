@@ -48,26 +48,10 @@ void linear(const LinearArguments& a, const LinearTask& task, const uint16_t* pa
             uint16_t* scratch) {
     const Unit unit;
     const int64_t depth = a.weight.depth, columns = a.weight.columns;
-    const Writer write(a.output, a.rows, columns);
     const int64_t count = smaller(kRowsPerTask, a.rows - task.row);
     pack_rows({a.x, a.rows, depth}, task.row, blocks(count), depth, scratch);
     product(scratch, blocks(count), depth, packed, task.first_panel, task.last_panel,
-            [&](int64_t m, int64_t panel, const float* C) {
-                const Bias bias(a.bias, panel);
-                const int64_t column = panel * kPanel, rows = smaller(kBlock, count - m);
-                for (int64_t r = 0; r < rows; ++r, C += kBlock) {
-                    const int64_t row = task.row + m + r, at = row * columns + column;
-                    __m512 low = _mm512_add_ps(_mm512_load_ps(C), bias.low);
-                    __m512 high = _mm512_add_ps(_mm512_load_ps(C + 16), bias.high);
-                    for (const uint16_t* added : a.added) {
-                        if (!added) continue;
-                        low = _mm512_add_ps(low, widen(added + at));
-                        high = _mm512_add_ps(high, widen(added + at + 16));
-                        prefetch(added + at + kBlock * columns, kPanel);  // of the next block
-                    }
-                    write(row, column, narrow(low, high));
-                }
-            });
+            Output{a.bias, a.added, columns, task.row, count, {a.output, a.rows, columns}});
 }
 
 void pack_transposed(const WeightGradientArguments& a, int64_t first, int64_t last,

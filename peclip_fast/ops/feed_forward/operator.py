@@ -13,13 +13,13 @@ from peclip_fast.errors import InputError
 from peclip_fast.ops import backends, extension
 from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.dtypes import TYPES, product_dtype
+from peclip_fast.ops.feed_forward.fused import ACTIVATIONS, fused_backward, fused_forward
 from peclip_fast.ops.implementations import run, with_gradients
-from peclip_fast.ops.products import computed_in, product, row_by_row, takes, weight_parts
+from peclip_fast.ops.products import computed_in, product, row_by_row, takes
 from peclip_fast.ops.register import register
 
 OP = "feed_forward"
 _WEIGHTS = ("in_weight", "in_bias", "out_weight", "out_bias")
-ACTIVATIONS = {"quick_gelu": 0, "gelu": 1}  # enum Activation in csrc/
 # Numbers of a part of the hidden tensor: it is still in the cache when it is read, and none of its
 # memory has to be asked for anew. Products of fewer rows keep fewer cores busy.
 _PART = 2**23
@@ -91,31 +91,28 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     width = in_weight.shape[0]
     rows = x.reshape(-1, x.shape[-1]).contiguous()
+    if takes(rows, in_weight, out_weight):
+        weights = in_weight, in_bias, out_weight, out_bias
+        out, kept = fused_forward(rows, *weights, activation, save=save)
+        return out.view(x.shape), kept.view(-1, width)
     bias = in_bias.float().contiguous()
     # Contiguous, whatever x is: empty_like would take over its strides.
     out, kept = rows.new_empty(rows.shape), rows.new_empty(0, width)
-    if _fused(activation, rows, in_weight, out_weight):
-        kept = rows.new_empty(len(rows) if save else 0, width)
-        in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
-        out_bias = out_bias.float().contiguous()
-        extension.load().feed_forward_cpu(
-            len(rows), rows.data_ptr(), weight_parts(in_weight), bias.data_ptr(),
-            weight_parts(out_weight), out_bias.data_ptr(), kept.data_ptr() if save else 0,
-            out.data_ptr(), torch.get_num_threads(),
-        )  # fmt: skip
-        return out.view(x.shape), kept
     wide = computed_in(x.dtype)
-    # What is kept is the first product itself, where that is the same as in parts.
-    whole = save and wide == x.dtype and row_by_row(wide)
+    # What is kept is the first product itself: of all rows, where that is the same as in parts.
+    itself = save and wide == x.dtype
+    whole = itself and row_by_row(wide)
     if save:
         kept = product(rows, in_weight) if whole else rows.new_empty(len(rows), width)
     for part in _parts(len(rows), width):
-        hidden = kept[part] if whole else product(rows[part].to(wide), in_weight)
-        if save and not whole:
+        if itself and not whole:
+            product(rows[part], in_weight, out=kept[part])
+        hidden = kept[part] if itself else product(rows[part].to(wide), in_weight)
+        if save and not itself:
             kept[part] = hidden
-        activated = torch.empty_like(hidden) if whole else hidden
+        activated = torch.empty_like(hidden) if itself else hidden
         activate(activation, hidden, bias, activated)
-        out[part] = product(activated, out_weight, out_bias)
+        _multiply(activated, out_weight, out_bias, out=out[part])
     return out.view(x.shape), kept
 
 
@@ -124,29 +121,26 @@ def _backward(
     activation: str,
 ) -> Tensor:  # fmt: skip
     rows = grad.reshape(-1, grad.shape[-1]).to(hidden.dtype).contiguous()
-    bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
-    if _fused(activation, rows, in_weight, out_weight):
-        in_weight, out_weight = in_weight.contiguous(), out_weight.contiguous()
-        extension.load().feed_forward_cpu_backward(
-            len(rows), rows.data_ptr(), weight_parts(in_weight, by_rows=True), bias.data_ptr(),
-            weight_parts(out_weight, by_rows=True), hidden.data_ptr(), dx.data_ptr(),
-            torch.get_num_threads(),
-        )  # fmt: skip
+    if takes(rows, in_weight, out_weight):
+        dx, *_ = fused_backward(rows, hidden, in_weight, in_bias, out_weight, activation)
         return dx.view(grad.shape)
+    bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
     wide = computed_in(hidden.dtype)
     for part in _parts(len(rows), hidden.shape[1]):
         slope = product(rows[part].to(wide), out_weight, by_rows=True)
         activate(activation, hidden[part].to(wide), bias, slope, slope)
-        if wide == dx.dtype:
-            product(slope, in_weight, by_rows=True, out=dx[part])
-        else:
-            dx[part] = product(slope, in_weight, by_rows=True)
+        _multiply(slope, in_weight, None, out=dx[part], by_rows=True)
     return dx.view(grad.shape)
 
 
-def _fused(activation: str, rows: Tensor, *weights: Tensor) -> bool:
-    """Whether one kernel does it all, hidden numbers staying in the cache."""
-    return activation == "quick_gelu" and takes(rows, *weights)
+def _multiply(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor, by_rows: bool = False
+) -> None:
+    """product(), into numbers of x's dtype or of another one."""
+    same = out.dtype == x.dtype
+    y = product(x, weight, bias, by_rows=by_rows, out=out if same else None)
+    if not same:
+        out.copy_(y)
 
 
 def _parts(rows: int, hidden: int) -> Iterator[slice]:
