@@ -2,8 +2,8 @@
 
 bfloat16 on AMX or AVX-512's pairs of it where they take the sizes; where there is neither, in
 float32, as PyTorch's own product of bfloat16 takes several times as long. float32 by MKL, which is
-PyTorch's own choice, on Intel's processors, and by oneDNN on others, unless a variable keeps that
-from AVX-512.
+PyTorch's own choice, on Intel's processors where nothing is added, and else by oneDNN, unless a
+variable keeps that from AVX-512.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def product(
         return y if out is None else out.copy_(y)
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if row_by_row(x.dtype) and not by_rows and len(x) >= FEW_ROWS:
+    if _takes_onednn(x.dtype, added) and not by_rows and len(x) >= FEW_ROWS:
         return _by_onednn(x, weight, bias, added, out)
     return _by_pytorch(x, weight, bias, by_rows, added, out)
 
@@ -69,17 +69,23 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 def row_by_row(dtype: torch.dtype) -> bool:
     """Whether a row's product, not `by_rows`, is the same among any FEW_ROWS or more of them."""
-    return dtype == torch.float32 and _takes_onednn()
+    return _takes_onednn(dtype)
+
+
+def _takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
+    """MKL adds nothing in the same pass."""
+    return dtype == torch.float32 and _has_onednn() and (bool(added) or not _mkl_is_faster())
 
 
 @functools.cache
-def _takes_onednn() -> bool:
+def _has_onednn() -> bool:
     able = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
-    return able and not (_has_mkl_of_its_own() or _onednn_is_held())
+    return able and not _onednn_is_held()
 
 
-def _has_mkl_of_its_own() -> bool:
-    """Whether the processor is of MKL's maker: there it takes 5 to 15 % less time than oneDNN."""
+@functools.cache
+def _mkl_is_faster() -> bool:
+    """On its own maker's processors, by 5 to 15 %, with AVX2 and with AVX-512."""
     intel = not extension.missing() and extension.load().is_intel()
     return intel and torch.backends.mkl.is_available()
 
@@ -120,7 +126,7 @@ def _by_pytorch(
     given = None if rest else out
     y = torch.mm(x, matrix, out=given) if term is None else torch.addmm(term, x, matrix, out=given)
     for t in rest:
-        y = y + t
+        y = y.add_(t) if t.dtype == y.dtype else y + t
     return out.copy_(y) if rest and out is not None else y
 
 

@@ -8,6 +8,7 @@ to see, a message of more than one line, too long a time, other content than was
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -151,7 +152,7 @@ def judged(
     start = time.process_time()
     refused, kind, said = False, "", ""
     try:
-        with patience(PATIENCE), warnings.catch_warnings():
+        with patience(PATIENCE), no_collection(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read()
     except refuses as error:
@@ -178,6 +179,19 @@ def _place(error: BaseException) -> str:
     if not own:
         return "outside of the package"
     return f"in {own[-1].filename.rpartition('/peclip_fast/')[2]}, {own[-1].name}"
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Garbage is collected later: in a process of thousands of tests that takes a second, whose
+    input it was doesn't matter."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def test_same_bits_with_gradients_and_without(
     width: int, hidden: int, dtype: torch.dtype, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What recompute computes again is what was computed first, though in parts."""
-    monkeypatch.setattr(products, "_takes_onednn", lambda: onednn)
+    monkeypatch.setattr(products, "_mkl_is_faster", lambda: not onednn)
     monkeypatch.setattr(importlib.import_module(MODULE), "_PART", hidden * 101)
     x, *weights, _ = (t.to(dtype) for t in draw((499, width), hidden, dtype))
     with_gradients = feed_forward(x.clone().requires_grad_(), *weights, backend="cpu")

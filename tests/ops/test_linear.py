@@ -140,7 +140,7 @@ def test_sizes_that_no_unit_takes(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("onednn", [False, True])
 def test_float32(onednn: bool, bias: bool, added: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than PyTorch is left with, into memory that is given, too."""
-    monkeypatch.setattr(products, "_takes_onednn", lambda: onednn)
+    monkeypatch.setattr(products, "_has_onednn", lambda: onednn)
     x, weight, term, dy = (t.float() for t in draw((70, 33), 7))
     terms = (dy, 2 * dy)[:added]
     exact = x.double() @ weight.double().mT + sum(t.double() for t in terms) + bias * term.double()
