@@ -27,13 +27,15 @@ def _rows(t: Tensor) -> Tensor:
     return t.reshape(-1, t.shape[-1]).contiguous()
 
 
-def _padded(*tensors: Tensor, hidden: int) -> list[Tensor]:
+def _padded(
+    down_weight: Tensor, down_bias: Tensor, up_weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """(h, D), (h,) and (D, h) with zeros after the h, which the units take in steps."""
-    more = -hidden % STEP
+    more = -len(down_bias) % STEP
     if not more:
-        return list(tensors)
-    down_weight, *rest = tensors
-    return [F.pad(down_weight, (0, 0, 0, more)), *(F.pad(t, (0, more)) for t in rest)]
+        return down_weight, down_bias, up_weight
+    wider, longer = (0, more), (0, 0, 0, more)
+    return F.pad(down_weight, longer), F.pad(down_bias, wider), F.pad(up_weight, wider)
 
 
 def _fits(x: Tensor, down_weight: Tensor, *added: Tensor | None) -> bool:
@@ -52,8 +54,8 @@ def _forward(
     added = tuple(t for t in (rows if skip else None, residual) if t is not None)
     added = tuple(_rows(t) for t in added)
     if _fits(rows, down_weight, residual):
-        weights = _padded(down_weight, down_bias, up_weight, hidden=len(down_bias))
-        out, hidden = fused_forward(rows, *weights, up_bias, "gelu", added, save=save)
+        down, bias, up = _padded(down_weight, down_bias, up_weight)
+        out, hidden = fused_forward(rows, down, bias, up, up_bias, "gelu", added, save=save)
         return out.view(x.shape), hidden
     hidden = product(rows.to(down_weight.dtype), down_weight)
     activated = torch.empty_like(hidden) if save else hidden
@@ -70,9 +72,10 @@ def _backward(
     dy = rows.to(dtype)
     scaled = up_weight if scale == 1.0 else up_weight.float() * scale
     if hidden.dim() == 3:  # kept by the fused kernel
-        weights = _padded(down_weight, down_bias, scaled, hidden=width)
+        down, bias, up = _padded(down_weight, down_bias, scaled)
+        added = dy if skip else None
         dx, activated, dhidden = fused_backward(
-            dy, hidden, *weights, "gelu", dy if skip else None, trained=True
+            dy, hidden, down, bias, up, "gelu", added, trained=True
         )
     else:
         bias, activated = down_bias.float(), torch.empty_like(hidden)
