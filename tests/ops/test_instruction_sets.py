@@ -22,13 +22,15 @@ WITH_UNIT = ("avx512", "amx")
 # Many sizes of a test of each kernel, against fp64.
 CHOSEN = [
     "test_temporal_adapter.py::test_cpu_against_fp64",
-    "test_bottleneck_adapter_cpu.py::test_against_fp64",
     "test_feed_forward.py::test_against_fp64",
     "test_feed_forward.py::test_each_hidden_number",
     "test_linear.py::test_against_fp64",
     "test_linear.py::test_weight_gradient",
 ]
-OF_UNITS = ["test_attention.py::test_against_fp64"]
+OF_UNITS = [
+    "test_attention.py::test_against_fp64",
+    "test_bottleneck_adapter_cpu.py::test_against_fp64",
+]
 SOME = "(not temporal or (after_up and 33)) and not 579"
 
 
