@@ -20,8 +20,12 @@ from peclip_fast.files import write_text
 from peclip_fast.ops import extension
 
 RESULTS = Path(__file__).parents[1] / "results"
-# Each holds a CPU to a lesser instruction set: our kernels, oneDNN's products, PyTorch's loops.
-LIMITS = ("PECLIP_FAST_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+# Each holds a CPU to a lesser instruction set: our kernels, oneDNN's products, PyTorch's loops, and
+# MKL's products.
+LIMITS = (
+    "PECLIP_FAST_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY",
+    "MKL_ENABLE_INSTRUCTIONS",
+)  # fmt: skip
 
 
 def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:

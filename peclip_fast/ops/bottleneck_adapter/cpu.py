@@ -1,9 +1,10 @@
-"""The bottleneck adapter on the CPU: two products, with what stands around them in their passes.
+"""The bottleneck adapter on the CPU.
 
     u = W_d x
     y = W_u GELU(u + b_d) + b_u + x + residual
 
-Kept for the backward pass: x and u.
+Where a unit multiplies bfloat16 it is one kernel, feed_forward's; else two products, with what
+stands around them in their passes. Kept for the backward pass: x and u.
 """
 
 from __future__ import annotations
