@@ -52,9 +52,9 @@ def interleaved(
     """Times of each function in milliseconds, taken in turn so that all see the same machine.
 
     Each is run twice to warm up, then in turns for about ``seconds`` in all, at least ``least``
-    times. With ``settle`` a turn starts with a run that is not timed: functions that take gigabytes
-    leave the next one without memory at hand, which it has when it runs alone. ``around`` gives, by
-    name, the context of a function's turns.
+    times. With ``settle`` a turn starts with two runs that are not timed: functions that take
+    gigabytes leave the next one without memory at hand, which it has from its third run on when it
+    runs alone. ``around`` gives, by name, the context of a function's turns.
     """
     once = _on_gpu if device.type == "cuda" else _on_cpu
     for run in [*runs.values()] * 2:
@@ -64,7 +64,7 @@ def interleaved(
     while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name, run in runs.items():
             with (around or {}).get(name, nullcontext)():
-                if settle:
+                for _ in range(2 if settle else 0):
                     run()
                 times[name].append(once(run))
     return {

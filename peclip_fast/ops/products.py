@@ -16,6 +16,7 @@ from torch import Tensor
 
 from peclip_fast.ops import extension
 from peclip_fast.ops.dtypes import promoted
+from peclip_fast.ops.frozen import made_once
 
 STEP = 32  # rows and columns of a weight come in multiples of it on these units
 FEW_ROWS = 64
@@ -28,8 +29,11 @@ def product(
     """x (n, K) times weight (N, K) transposed, or times (K, N) `by_rows`, on the CPU.
 
     At most two contiguous tensors (n, N) are added; the result has x's dtype, or the one that
-    theirs promote it to.
+    theirs promote it to. `weight` may come from laid_out().
     """
+    if weight.is_mkldnn:
+        bias = None if bias is None else bias.to(x.dtype)
+        return _by_onednn(x, weight, bias, added, out)
     if takes(x, weight) and all(t.dtype == x.dtype for t in added):
         columns = weight.shape[1] if by_rows else weight.shape[0]
         out = x.new_empty(len(x), columns) if out is None else out
@@ -49,7 +53,8 @@ def product(
         return y if out is None else out.copy_(y)
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if _takes_onednn(x.dtype, added) and not by_rows and len(x) >= FEW_ROWS:
+    if takes_onednn(x.dtype, added) and len(x) >= FEW_ROWS:
+        weight = (_by_rows if by_rows else _laid_out)(weight, len(x))
         return _by_onednn(x, weight, bias, added, out)
     return _by_pytorch(x, weight, bias, by_rows, added, out)
 
@@ -67,13 +72,31 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
     return dtype if missing is None else torch.float32
 
 
-def row_by_row(dtype: torch.dtype) -> bool:
-    """Whether a row's product, not `by_rows`, is the same among any FEW_ROWS or more of them."""
-    return _takes_onednn(dtype)
+def laid_out(weight: Tensor, rows: int, *, by_rows: bool = False) -> Tensor:
+    """A weight for several products of at least so many rows: in oneDNN's own order where it is
+    oneDNN that multiplies them, else as it is.
+
+    That of a frozen weight `by_rows` is kept: transposing it takes longer than laying it out.
+    """
+    if not takes_onednn(weight.dtype) or rows < FEW_ROWS:
+        return weight
+    return _by_rows(weight, rows) if by_rows else _laid_out(weight, rows)
 
 
-def _takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
-    """MKL adds nothing in the same pass."""
+def _laid_out(weight: Tensor, rows: int) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+    return result
+
+
+def _by_rows(weight: Tensor, rows: int) -> Tensor:
+    return made_once(weight, "by rows", lambda w: _laid_out(w.mT, rows))
+
+
+def takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
+    """Whether oneDNN multiplies FEW_ROWS or more of a dtype: each row the same among any of them.
+
+    MKL adds nothing in the same pass.
+    """
     return dtype == torch.float32 and _has_onednn() and (bool(added) or not _mkl_is_faster())
 
 
@@ -103,7 +126,7 @@ def _onednn_is_held() -> bool:
 def _by_onednn(
     x: Tensor, weight: Tensor, bias: Tensor | None, added: tuple[Tensor, ...], out: Tensor | None
 ) -> Tensor:
-    """The same of float32, by what torch.compile calls in inference."""
+    """x (n, K) times what laid_out() gave, by what torch.compile calls in inference."""
     linear = torch.ops.mkldnn._linear_pointwise
     if added:
         y = linear.binary(x, added[0], weight, bias, "add")

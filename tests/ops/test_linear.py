@@ -13,7 +13,7 @@ from torch import Tensor
 from peclip_fast.errors import InputError
 from peclip_fast.ops import backends, extension, linear, products
 from peclip_fast.ops.declared import search
-from peclip_fast.ops.products import computed_in, product, weight_gradient
+from peclip_fast.ops.products import computed_in, laid_out, product, weight_gradient
 
 OPS = torch.ops.peclip_fast
 BF16 = torch.bfloat16
@@ -51,13 +51,19 @@ def run(operands: list[Tensor], backend: str, dtype: torch.dtype) -> Results:
     return {"y": y.detach(), "dx": torch.autograd.grad(y, x, dy)[0]}
 
 
+@pytest.mark.parametrize("mkl", [False, True])
+@pytest.mark.parametrize("dtype", [BF16, torch.float32], ids=str)
 @pytest.mark.parametrize(("shape", "columns"), SIZES, ids=str)
-def test_against_fp64(shape: tuple[int, ...], columns: int) -> None:
+def test_against_fp64(
+    shape: tuple[int, ...], columns: int, dtype: torch.dtype, mkl: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(products, "_mkl_is_faster", lambda: mkl)
     operands = draw(shape, columns)
     no_worse_than_rounding(
-        run(operands, "cpu", BF16),
+        run(operands, "cpu", dtype),
         run(operands, "reference", torch.float64),
-        follow(lambda given: run(given, "reference", BF16), operands),
+        follow(lambda given: run(given, "reference", dtype), operands),
     )
 
 
@@ -138,17 +144,41 @@ def test_sizes_that_no_unit_takes(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("added", [0, 1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("onednn", [False, True])
-def test_float32(onednn: bool, bias: bool, added: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More rows than PyTorch is left with, into memory that is given, too."""
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_float32(
+    by_rows: bool, onednn: bool, bias: bool, added: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows than PyTorch is left with, into memory that is given, too; laid out, too."""
     monkeypatch.setattr(products, "_has_onednn", lambda: onednn)
+    monkeypatch.setattr(products, "_mkl_is_faster", lambda: False)
     x, weight, term, dy = (t.float() for t in draw((70, 33), 7))
     terms = (dy, 2 * dy)[:added]
     exact = x.double() @ weight.double().mT + sum(t.double() for t in terms) + bias * term.double()
     out = torch.full_like(dy, torch.nan)
-    for given in (None, out):
-        y = product(x, weight, term if bias else None, added=terms, out=given)
+    weight = weight.mT.contiguous() if by_rows else weight
+    ready = laid_out(weight, len(x), by_rows=by_rows)
+    assert ready.is_mkldnn == onednn
+    for given, matrix in ((None, weight), (out, weight), (out, ready)):
+        y = product(x, matrix, term if bias else None, by_rows=by_rows, added=terms, out=given)
         torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=1e-5)
     assert y is out
+
+
+def test_a_frozen_weight_is_transposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the backward pass, as long as it stays what it is."""
+    monkeypatch.setattr(products, "_mkl_is_faster", lambda: False)
+    lay_out, laid = products._laid_out, []
+    monkeypatch.setattr(products, "_laid_out", lambda w, n: laid.append(w.shape) or lay_out(w, n))
+    x, weight, bias, dy = (t.float() for t in draw((80, 64), 96))
+    x.requires_grad_()
+    both = [(96, 64), (64, 96)]
+    for changed, new in ((False, both), (False, both[:1]), (True, both)):
+        if changed:
+            weight *= 2
+        (dx,) = torch.autograd.grad(linear(x, weight, bias, backend="cpu"), x, dy)
+        torch.testing.assert_close(dx, dy @ weight, rtol=1e-4, atol=1e-4)
+        assert laid == new
+        laid.clear()
 
 
 @pytest.mark.parametrize(
@@ -244,7 +274,7 @@ def test_what_auto_takes() -> None:
     cpu = torch.device("cpu")
     for dtype, depth, columns, expected in (
         (BF16, 768, 2304, "cpu"), (BF16, 40, 64, "reference"), (BF16, 64, 40, "reference"),
-        (torch.float32, 768, 768, "reference"),
+        (torch.float32, 768, 768, "cpu"), (torch.float16, 768, 768, "reference"),
     ):  # fmt: skip
         assert backends.select("linear", "auto", cpu, dtype, depth, columns) == expected
 

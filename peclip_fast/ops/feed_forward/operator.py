@@ -15,7 +15,7 @@ from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.dtypes import TYPES, product_dtype
 from peclip_fast.ops.feed_forward.fused import ACTIVATIONS, fused_backward, fused_forward
 from peclip_fast.ops.implementations import run, with_gradients
-from peclip_fast.ops.products import computed_in, product, row_by_row, takes
+from peclip_fast.ops.products import FEW_ROWS, computed_in, laid_out, product, takes, takes_onednn
 from peclip_fast.ops.register import register
 
 OP = "feed_forward"
@@ -101,7 +101,8 @@ def _forward(
     wide = computed_in(x.dtype)
     # What is kept is the first product itself: of all rows, where that is the same as in parts.
     itself = save and wide == x.dtype
-    whole = itself and row_by_row(wide)
+    whole = itself and takes_onednn(wide)
+    in_weight, out_weight = (laid_out(w.to(wide), len(rows)) for w in (in_weight, out_weight))
     if save:
         kept = product(rows, in_weight) if whole else rows.new_empty(len(rows), width)
     for part in _parts(len(rows), width):
@@ -126,6 +127,9 @@ def _backward(
         return dx.view(grad.shape)
     bias, dx = in_bias.float().contiguous(), rows.new_empty(rows.shape)
     wide = computed_in(hidden.dtype)
+    in_weight, out_weight = (
+        laid_out(w.to(wide), len(rows), by_rows=True) for w in (in_weight, out_weight)
+    )
     for part in _parts(len(rows), hidden.shape[1]):
         slope = product(rows[part].to(wide), out_weight, by_rows=True)
         activate(activation, hidden[part].to(wide), bias, slope, slope)
@@ -144,7 +148,7 @@ def _multiply(
 
 
 def _parts(rows: int, hidden: int) -> Iterator[slice]:
-    number = max(1, -(-rows * hidden // _PART))
+    number = max(1, min(-(-rows * hidden // _PART), rows // FEW_ROWS))
     for part in range(number):
         yield slice(rows * part // number, rows * (part + 1) // number)
 

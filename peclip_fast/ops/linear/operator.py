@@ -23,9 +23,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
     Args:
         x: (..., K), any leading shape.
         weight, bias: (N, K) and (N,), the layout of nn.Linear.
-        backend: ``auto``, ``reference`` (F.linear), ``cpu``, for bfloat16, which gives no
-            gradients of the weights, so that ``auto`` takes the reference where one is asked for,
-            or ``triton``: PyTorch's product, of a frozen weight that is cast once.
+        backend: ``auto``, ``reference`` (F.linear), ``cpu``, for bfloat16 and float32, or
+            ``triton``: PyTorch's product, of a frozen weight that is cast once. The cpu backend
+            gives no gradients of the weights; where one is asked for, ``auto`` takes the reference.
 
     Under autocast it computes in autocast's dtype, as F.linear does.
 
@@ -74,7 +74,7 @@ declare(
     "cpu",
     Kernel(
         ("cpu",), extension.missing, verified=True,
-        dtypes=(torch.bfloat16,), width_step=STEP, hidden_step=STEP,
+        dtypes=(torch.bfloat16, torch.float32), width_step=STEP, hidden_step=STEP,
     ),
 )  # fmt: skip
 register(
