@@ -53,8 +53,8 @@ def product(
         return y if out is None else out.copy_(y)
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if takes_onednn(x.dtype, added) and len(x) >= FEW_ROWS:
-        weight = (_by_rows if by_rows else _laid_out)(weight, len(x))
+    if _takes_onednn(x.dtype, added) and len(x) >= FEW_ROWS:
+        weight = (_transposed if by_rows else _laid_out)(weight, len(x))
         return _by_onednn(x, weight, bias, added, out)
     return _by_pytorch(x, weight, bias, by_rows, added, out)
 
@@ -78,9 +78,9 @@ def laid_out(weight: Tensor, rows: int, *, by_rows: bool = False) -> Tensor:
 
     That of a frozen weight `by_rows` is kept: transposing it takes longer than laying it out.
     """
-    if not takes_onednn(weight.dtype) or rows < FEW_ROWS:
+    if not _takes_onednn(weight.dtype) or rows < FEW_ROWS:
         return weight
-    return _by_rows(weight, rows) if by_rows else _laid_out(weight, rows)
+    return (_transposed if by_rows else _laid_out)(weight, rows)
 
 
 def _laid_out(weight: Tensor, rows: int) -> Tensor:
@@ -88,11 +88,11 @@ def _laid_out(weight: Tensor, rows: int) -> Tensor:
     return result
 
 
-def _by_rows(weight: Tensor, rows: int) -> Tensor:
-    return made_once(weight, "by rows", lambda w: _laid_out(w.mT, rows))
+def _transposed(weight: Tensor, rows: int) -> Tensor:
+    return made_once(weight, "transposed", lambda w: _laid_out(w.mT, rows))
 
 
-def takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
+def _takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
     """Whether oneDNN multiplies FEW_ROWS or more of a dtype: each row the same among any of them.
 
     MKL adds nothing in the same pass.
@@ -102,8 +102,9 @@ def takes_onednn(dtype: torch.dtype, added: tuple[Tensor, ...] = ()) -> bool:
 
 @functools.cache
 def _has_onednn() -> bool:
-    able = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
-    return able and not _onednn_is_held()
+    names = ("_linear_pointwise", "_reorder_linear_weight")
+    able = all(hasattr(torch.ops.mkldnn, name) for name in names)
+    return able and torch.backends.mkldnn.is_available() and not _onednn_is_held()
 
 
 @functools.cache

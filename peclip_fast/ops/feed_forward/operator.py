@@ -15,7 +15,7 @@ from peclip_fast.ops.declared import Kernel, declare
 from peclip_fast.ops.dtypes import TYPES, product_dtype
 from peclip_fast.ops.feed_forward.fused import ACTIVATIONS, fused_backward, fused_forward
 from peclip_fast.ops.implementations import run, with_gradients
-from peclip_fast.ops.products import FEW_ROWS, computed_in, laid_out, product, takes, takes_onednn
+from peclip_fast.ops.products import FEW_ROWS, computed_in, laid_out, product, takes
 from peclip_fast.ops.register import register
 
 OP = "feed_forward"
@@ -99,10 +99,10 @@ def _forward(
     # Contiguous, whatever x is: empty_like would take over its strides.
     out, kept = rows.new_empty(rows.shape), rows.new_empty(0, width)
     wide = computed_in(x.dtype)
+    in_weight, out_weight = (laid_out(w.to(wide), len(rows)) for w in (in_weight, out_weight))
     # What is kept is the first product itself: of all rows, where that is the same as in parts.
     itself = save and wide == x.dtype
-    whole = itself and takes_onednn(wide)
-    in_weight, out_weight = (laid_out(w.to(wide), len(rows)) for w in (in_weight, out_weight))
+    whole = itself and in_weight.is_mkldnn
     if save:
         kept = product(rows, in_weight) if whole else rows.new_empty(len(rows), width)
     for part in _parts(len(rows), width):
