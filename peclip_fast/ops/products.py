@@ -3,7 +3,7 @@
 bfloat16 on AMX or AVX-512's pairs of it where they take the sizes; where there is neither, in
 float32, as PyTorch's own product of bfloat16 takes several times as long. float32 by MKL, which is
 PyTorch's own choice, on Intel's processors where nothing is added, and else by oneDNN, unless a
-variable keeps that from AVX-512.
+variable keeps that from instructions that MKL has.
 """
 
 from __future__ import annotations
@@ -115,13 +115,14 @@ def _mkl_is_faster() -> bool:
 
 
 def _onednn_is_held() -> bool:
-    """Whether a variable keeps oneDNN from the AVX-512 that MKL, PyTorch's own choice, then has."""
-    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
-    lesser = most.upper().startswith(("SSE", "AVX2")) or most.upper() == "AVX"
-    has_more = (
-        torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkl.is_available()
-    )
-    return lesser and has_more
+    """Whether a variable keeps oneDNN from instructions that MKL, PyTorch's own choice, then has:
+    on its maker's processors AVX-512, on others AVX2 and no more.
+    """
+    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    able = torch.backends.cpu.get_cpu_capability()
+    held = (most.startswith("SSE") or most == "AVX") and able in ("AVX2", "AVX512")
+    held = held or (most.startswith("AVX2") and able == "AVX512" and _mkl_is_faster())
+    return held and torch.backends.mkl.is_available()
 
 
 def _by_onednn(

@@ -166,7 +166,7 @@ def test_float32(
 
 def test_a_frozen_weight_is_transposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the backward pass, as long as it stays what it is."""
-    monkeypatch.setattr(products, "_mkl_is_faster", lambda: False)
+    monkeypatch.setattr(products, "_takes_onednn", lambda *_: True)
     lay_out, laid = products._laid_out, []
     monkeypatch.setattr(products, "_laid_out", lambda w, n: laid.append(w.shape) or lay_out(w, n))
     x, weight, bias, dy = (t.float() for t in draw((80, 64), 96))
@@ -182,28 +182,34 @@ def test_a_frozen_weight_is_transposed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("most", "able", "held"),
+    ("most", "able", "held", "intel"),
     [
-        ("AVX2", "AVX512", True),
-        ("avx2_vnni", "AVX512", True),
-        ("SSE41", "AVX512", True),
-        ("AVX", "AVX512", True),
-        ("AVX2", "AVX2", False),  # MKL has no more there
-        ("AVX512_CORE_BF16", "AVX512", False),
-        ("AVX10_1_512_AMX", "AVX512", False),
-        ("", "AVX512", False),
+        ("AVX2", "AVX512", False, True),
+        ("avx2_vnni", "AVX512", False, True),
+        ("SSE41", "AVX512", True, True),
+        ("AVX", "AVX512", True, True),
+        ("SSE41", "AVX2", True, True),
+        ("SSE41", "DEFAULT", False, False),
+        ("AVX2", "AVX2", False, False),  # MKL has no more there
+        ("AVX512_CORE_BF16", "AVX512", False, False),
+        ("AVX10_1_512_AMX", "AVX512", False, False),
+        ("", "AVX512", False, False),
     ],
 )
+@pytest.mark.parametrize("on_intel", [False, True])
 @pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 def test_mkl_where_a_variable_holds_onednn(
-    variable: str, most: str, able: str, held: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    variable: str, on_intel: bool, most: str, able: str, held: bool, intel: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`held` on others' processors, `intel` on Intel's."""
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, most)
+    monkeypatch.setattr(products, "_mkl_is_faster", lambda: on_intel)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: able)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert products._onednn_is_held() == held
+    assert products._onednn_is_held() == (intel if on_intel else held)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     assert not products._onednn_is_held()
 
