@@ -52,7 +52,7 @@ def test_what_held_the_cpu_back_is_kept_and_shown(
 
 
 def test_the_context_of_a_functions_turns() -> None:
-    """It is around both runs of a turn, and around nothing else."""
+    """It is around all runs of a turn, and around nothing else."""
     seen: list[str] = []
 
     @contextlib.contextmanager
@@ -63,4 +63,4 @@ def test_the_context_of_a_functions_turns() -> None:
 
     runs = {name: functools.partial(seen.append, name) for name in "ab"}
     record.interleaved(runs, torch.device("cpu"), 0.0, True, 2, {"b": context})
-    assert "".join(seen) == "abab" + "aa(bb)" * 2
+    assert "".join(seen) == "abab" + "aaa(bbb)" * 2

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.fake_runs import beside, cells, fake_command, finish, starts
+from helpers.fake_runs import beside, cells, fake_command, finish, started, starts
 
 from peclip_fast.errors import InputError
 from peclip_fast.experiment import runner
@@ -92,7 +92,7 @@ def test_stopping_ends_the_runs_and_the_next_command_goes_on(tmp_path):
 
     def stop(event):
         if event.kind == "started" and event.cell == two[1]:
-            until(lambda: (two[1].run.path / "starts").exists())
+            until(lambda: started(two[1]))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +119,7 @@ runner.command = fake_command
 runner.run_cells(cells(Path({str(tmp_path)!r}), 1), [{{}}])
 """
     first = subprocess.Popen([sys.executable, "-c", starter])
-    until(lambda: (cell.run.path / "starts").exists(), 120)
+    until(lambda: started(cell), 120)
     first.kill()
     first.wait()
     events = []

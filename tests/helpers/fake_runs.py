@@ -57,6 +57,12 @@ def starts(cell):
     return [(int(line.split(" ")[0]), line.split(" ")[1]) for line in lines]
 
 
+def started(cell):
+    """Whether its last line is written, not the file alone."""
+    path = cell.run.path / "starts"
+    return path.exists() and path.read_text().endswith("\n")
+
+
 def finish(cell, **report):
     """The files of a run that has ended."""
     cell.run.path.mkdir(parents=True, exist_ok=True)

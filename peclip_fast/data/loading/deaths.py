@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import ctypes
+import multiprocessing
 import re
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from torch.utils.data._utils import signal_handling
@@ -19,6 +24,30 @@ from peclip_fast.errors import InputError
 DEATHS = (RuntimeError, ConnectionError, EOFError)
 MOST = 3  # deaths without a batch between them
 _DEAD = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
+
+
+class _Event:
+    """What a DataLoader needs of multiprocessing's Event, without its lock.
+
+    A worker that is killed as it looks whether it is to end would leave that held for good, and the
+    main process looks too as soon as it hears of the death.
+    """
+
+    def __init__(self) -> None:
+        self._flag = RawValue(ctypes.c_bool, False)
+
+    def set(self) -> None:
+        self._flag.value = True
+
+    def is_set(self) -> bool:
+        return bool(self._flag.value)
+
+
+def outliving_workers() -> BaseContext:
+    """multiprocessing's own context, but no lock that a worker held stops the main process."""
+    context = copy.copy(multiprocessing.get_context())
+    context.Event = _Event  # type: ignore[assignment, method-assign]
+    return context
 
 
 def hear_no_deaths() -> None:

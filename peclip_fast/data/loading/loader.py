@@ -17,6 +17,7 @@ from peclip_fast.data.loading.deaths import (
     DEATHS,
     hear_no_deaths,
     hearing_deaths,
+    outliving_workers,
     replace_workers,
 )
 from peclip_fast.data.loading.decoders import choose_decoder
@@ -130,6 +131,7 @@ def make_loader(
         batch_sampler=sampler,
         collate_fn=dataset.collate,
         num_workers=workers,
+        multiprocessing_context=outliving_workers() if workers else None,
         persistent_workers=workers > 0,
         prefetch_factor=dataset.config.prefetch if workers else None,
         pin_memory=device.type == "cuda",

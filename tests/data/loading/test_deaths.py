@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -42,33 +43,71 @@ def same(found, expected):
     return all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
 
 
-def kill_workers(number=signal.SIGKILL, which=slice(None)):
-    for process in multiprocessing.active_children()[which]:
+@pytest.fixture
+def workers():
+    """Gives the processes that were started since, such as not those of another test's server."""
+    before = set(multiprocessing.active_children())
+    return lambda: [one for one in multiprocessing.active_children() if one not in before]
+
+
+def kill(processes, number=signal.SIGKILL):
+    for process in processes:
         os.kill(process.pid, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 @pytest.mark.parametrize("which", [slice(1), slice(None)])
-def test_it_goes_on(make, capfd, number, which):
+def test_it_goes_on(make, workers, capfd, number, which):
     expected, loader = batches(make(0)), make(2)
     found = []
     for batch in loader:
         found.append((batch["index"], batch["frames"]))
         if len(found) in (1, 3):
-            kill_workers(number, which)
+            kill(workers()[which], number)
             time.sleep(0.05)  # an error out of the handler would come here
     assert same(found, expected)
     assert same(batches(loader), expected)  # the next pass begins where this one did
     assert "warning: a process that reads clips" in capfd.readouterr().err
     loader.close()
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
-def test_between_passes(make, capfd):
+def test_one_that_holds_a_lock(make, workers, tmp_path, monkeypatch, capfd):
+    """multiprocessing's event has one, held whenever a worker looks whether it is to end."""
+    expected, load, died = batches(make(0)), ClipDataset.load, tmp_path / "died"
+
+    def dying(self, *arguments):
+        if os.getpid() != MAIN and not died.exists():
+            died.touch()
+            frame = sys._getframe()
+            while "done_event" not in frame.f_locals:
+                frame = frame.f_back
+            if lock := getattr(frame.f_locals["done_event"], "_cond", None):
+                lock.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(self, *arguments)
+
+    def too_long(*_):
+        raise TimeoutError("the main process waits for a lock that a killed one held")
+
+    monkeypatch.setattr(ClipDataset, "load", dying)
+    former = signal.signal(signal.SIGALRM, too_long)
+    try:
+        signal.alarm(60)
+        loader = make(2)
+        assert same(batches(loader), expected)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
+    loader.close()
+    assert workers() == []
+
+
+def test_between_passes(make, workers, capfd):
     expected, loader = batches(make(0)), make(2)
     for _ in range(2):
         assert same(batches(loader), expected)
-        kill_workers()
+        kill(workers())
     assert same(batches(loader), expected)
     loader.close()
 
@@ -90,7 +129,7 @@ def test_a_worker_of_another_loader(make, capfd):
     other.close()
 
 
-def test_one_that_dies_each_time(make, monkeypatch, capfd):
+def test_one_that_dies_each_time(make, workers, monkeypatch, capfd):
     load = ClipDataset.load
 
     def dying(self, *arguments):
@@ -103,7 +142,7 @@ def test_one_that_dies_each_time(make, monkeypatch, capfd):
         batches(make(1))
     err = capfd.readouterr().err
     assert err.count("warning: a process that reads clips was ended by SIGKILL") == 2
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
 def test_other_errors_stay_what_they_are(make, monkeypatch):
